@@ -1,0 +1,248 @@
+"""What `@task` functions get from this engine: pipelines, options, queues, limits, one commit, the admin."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import override_settings
+
+from taskqueue import Retry, pipeline
+from taskqueue.definitions import registry
+from taskqueue.django_tasks import register_tasks, task_options
+from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.enqueue.enqueue import enqueue
+from taskqueue.errors import DefinitionError, InvalidContext, TooLarge
+from taskqueue.models import Pipeline, Schedule, Step
+from taskqueue.models import Task as Row
+from taskqueue.policies import Singleton
+from taskqueue.testing import InProcessWorker, work
+from tests.support.database.costs import costs
+from tests.support.django_tasks import elsewhere, tasks
+from tests.support.django_tasks.framework import InvalidTask, default_task_backend, task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+APP = "tests.support.django_tasks"
+OURS = "taskqueue.django_tasks.TaskqueueBackend"
+
+
+@pipeline("tests/enqueues-in-its-body")
+def enqueues_in_its_body() -> None:
+    tasks.add.enqueue(1)
+
+
+def test_each_function_is_a_pipeline_with_its_name_docs_and_queue():
+    sync_pipelines()
+
+    bare, mail = Pipeline.objects.get(pk=f"{APP}.tasks.bare"), Pipeline.objects.get(pk=f"{APP}.tasks.mail")
+    assert bare.description == "Does nothing.\n\nIn two paragraphs."
+    assert [step.name for step in bare.known_steps.all()] == ["bare"]
+    assert (bare.effective_queue, mail.effective_queue) == ("default", "mail")
+    assert bare.fingerprint != mail.fingerprint
+    assert set(bare.payload_schema["properties"]) == {"args", "kwargs", "using"}
+
+
+def test_its_pages_in_the_admin_show_it(admin_client):
+    sync_pipelines()
+    result = tasks.fail.enqueue("own")
+    work()
+
+    page = admin_client.get(f"/admin/taskqueue/pipeline/{APP.replace('_', '_5F')}.tasks.fail/change/").content.decode()
+    assert f"{APP}.tasks.fail" in page
+    page = admin_client.get(f"/admin/taskqueue/task/{result.id}/change/").content.decode()
+    assert "no own" in page
+    assert "OutOfStock" in page
+
+
+def test_it_can_be_submitted_without_django_tasks():
+    row = enqueue(f"{APP}.tasks.add", {"args": [1], "kwargs": {"right": 5}})
+    work()
+
+    assert default_task_backend.get_result(str(row.pk)).return_value == 6
+
+
+def test_a_task_costs_one_commit():
+    tasks.add.enqueue(0)
+    work()
+    with InProcessWorker() as worker:
+        for number in range(10):
+            tasks.add.enqueue(number)
+        heartbeat_and_first_claim = 2
+        with costs(statements=heartbeat_and_first_claim + 10, commits=heartbeat_and_first_claim + 10):
+            worker.work()
+
+
+def test_enqueue_costs_what_a_pipeline_costs():
+    tasks.add.enqueue(1)
+
+    with costs(statements=2, commits=2):
+        tasks.add.enqueue(1)
+
+
+def test_a_result_costs_one_query_before_its_start_and_three_after():
+    result = tasks.add.enqueue(1)
+
+    with costs(statements=1):
+        result.refresh()
+    work()
+    with costs(statements=3):
+        result.refresh()
+
+
+def test_an_atomic_task_writes_once():
+    sync_pipelines()
+    result = tasks.rename_atomically.enqueue("tests/enqueues-in-its-body", "first")
+
+    work()
+
+    result.refresh()
+    assert (result.status, result.attempts) == ("SUCCESSFUL", 2)
+    assert Pipeline.objects.get(pk="tests/enqueues-in-its-body").description == "first"
+
+
+def test_limits_and_schedule_are_those_of_a_pipeline():
+    sync_pipelines()
+    limited = Pipeline.objects.get(pk=f"{APP}.tasks.limited")
+    results = [tasks.limited.enqueue(customer=customer) for customer in (1, 1, 2)]
+
+    assert limited.concurrency_limit.declared_tasks == 1
+    assert Schedule.objects.get(pipeline=limited).expression == "0 3 * * *"
+    assert [Row.objects.get(pk=result.id).concurrency_key for result in results] == ["1", "1", "2"]
+    work()
+    results[0].refresh()
+    assert results[0].return_value == 1
+
+
+def test_options_of_the_backend_hold_for_all_its_tasks_and_a_task_has_its_own():
+    with override_settings(TASKS={"default": {"BACKEND": OURS, "QUEUES": [], "OPTIONS": {"retry": Retry.never()}}}):
+        own = define("of_backend", None), define("of_task", Retry.fixed(0, retries=1))
+        register_tasks()
+
+        results = [each.enqueue() for each in own]
+        work()
+
+        for result in results:
+            result.refresh()
+        assert [result.attempts for result in results] == [1, 2]
+
+
+def define(name, retry):
+    """A task of this module that fails."""
+
+    def function():
+        raise ValueError
+
+    function.__name__ = function.__qualname__ = name
+    globals()[name] = task(function if retry is None else task_options(retry=retry)(function))
+    return globals()[name]
+
+
+def test_a_duplicate_request_gets_the_result_of_the_first():
+    def function(number):
+        return number
+
+    function.__name__ = function.__qualname__ = "one_at_a_time"
+    globals()["one_at_a_time"] = one = task(task_options(singleton=Singleton())(function))
+    register_tasks()
+
+    first, second = one.enqueue(1), one.enqueue(2)
+
+    assert (second.id, second.args) == (first.id, [1])
+
+
+@pytest.mark.parametrize("wrong", [{"retries": 3}, {"queue": "mail"}, {"batch": None}])
+def test_a_wrong_option_is_refused_where_it_is_written(wrong):
+    with pytest.raises(DefinitionError, match=f"has an option '{next(iter(wrong))}'"):
+        task_options(**wrong)
+
+
+def test_options_above_the_task_are_refused():
+    with pytest.raises(DefinitionError, match="Put it below @task"):
+        task_options(timeout=5)(tasks.add)
+
+
+def test_using_another_queue_moves_the_task_there():
+    result = tasks.add.using(queue_name="gpu").enqueue(1)
+    own = tasks.mail.enqueue("hello")
+
+    with InProcessWorker(queues="default") as worker:
+        worker.work()
+    result.refresh()
+    assert (result.status, result.attempts, result.task.queue_name) == ("READY", 0, "gpu")
+    with InProcessWorker(queues="gpu") as worker:
+        worker.work()
+    result.refresh()
+    own.refresh()
+    assert (result.return_value, own.status) == (2, "READY")
+
+
+def test_a_function_that_is_not_imported_at_start_runs_by_its_path():
+    result = elsewhere.by_path.enqueue(1)
+    row = Row.objects.get(pk=result.id)
+
+    assert row.pipeline_id == "django-tasks/by-path"
+    assert row.payload["task"] == f"{APP}.elsewhere.by_path"
+    work()
+    result.refresh()
+    assert (result.return_value, result.task) == ([1, 1], elsewhere.by_path)
+    assert [step.name for step in Step.objects.filter(task=row)] == ["by_path"]
+
+
+def test_by_path_an_async_function_runs_too_and_in_the_queue_of_its_task():
+    mail, async_result = elsewhere.by_path.enqueue(1), elsewhere.by_path_async.enqueue(2)
+
+    with InProcessWorker(queues="default") as worker:
+        worker.work()
+
+    mail.refresh()
+    async_result.refresh()
+    assert (mail.status, async_result.return_value) == ("READY", 2)
+
+
+def test_limits_that_would_not_hold_are_refused():
+    with pytest.raises(InvalidTask, match="has concurrency and no pipeline of its own. Import it in the module `tasks`"):
+        elsewhere.limited_by_path.enqueue()
+
+
+def test_a_function_that_no_worker_could_import_is_refused():
+    with pytest.raises(InvalidTask, match="unnamed is not the task: a worker could not import it"):
+        elsewhere.renamed.enqueue()
+
+
+def test_the_result_of_a_function_that_is_gone_does_not_exist(monkeypatch):
+    result = tasks.add.enqueue(1)
+    monkeypatch.delattr(tasks, "add")
+
+    with pytest.raises(default_task_backend_error(), match="its function is gone"):
+        default_task_backend.get_result(result.id)
+
+
+def default_task_backend_error():
+    from tests.support.django_tasks.framework import TaskResultDoesNotExist
+
+    return TaskResultDoesNotExist
+
+
+def test_a_task_of_an_ordinary_pipeline_is_no_result():
+    row = enqueues_in_its_body.enqueue()
+
+    with pytest.raises(default_task_backend_error()):
+        default_task_backend.get_result(str(row.pk))
+
+
+def test_the_body_of_a_pipeline_cannot_enqueue_a_task():
+    enqueues_in_its_body.enqueue()
+    [outcome] = work()
+
+    assert outcome.error_type == InvalidContext.__name__
+
+
+def test_arguments_that_are_too_large_are_refused():
+    with pytest.raises(TooLarge):
+        tasks.echo.enqueue("x" * 600_000)
+
+
+def test_every_registered_task_has_one_step():
+    own = [each for each in registry.all() if each.name.startswith(f"{APP}.tasks.")]
+
+    assert len(own) > 10
+    assert all(len(each.steps_in_body()) == 1 for each in own)
