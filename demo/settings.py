@@ -154,9 +154,6 @@ WORKERS: int = env.int("WORKERS", default=2)
 # The rest comes from taskqueue.defaults.
 Q_CLUSTER = {"workers": WORKERS}
 
-# Django's own @task functions run on taskqueue too; see docs/capabilities/django-tasks.md.
-TASKS = {"default": {"BACKEND": "taskqueue.django_tasks.TaskqueueBackend", "QUEUES": []}}
-
 # HTTPS=false is for a service behind plain HTTP, such as docker compose on one machine.
 HTTPS: bool = env.bool("HTTPS", default=not DEBUG)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])

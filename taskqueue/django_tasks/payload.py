@@ -10,7 +10,7 @@ from django.utils.module_loading import import_string
 from pydantic import BaseModel, ConfigDict, Field
 
 from taskqueue.definitions import PipelineDefinition
-from taskqueue.django_tasks.framework import AnyTask
+from taskqueue.django_tasks.framework import AnyTask, Task
 
 PRIORITY_SECONDS: Final = 6
 """Seconds of our priority for each of Django's, so that -100 to 100 are -600 to 600."""
@@ -47,13 +47,24 @@ class TaskCallByPath(TaskCall):
 NO_ARGUMENTS: Final = TaskCall()
 
 
+def import_task(path: str) -> AnyTask:
+    """Import the task at this path.
+
+    Raises:
+        ImportError: there is none.
+    """
+    found = import_string(path)
+    if not isinstance(found, Task):
+        raise ImportError(f"{path} is no @task function.")  # noqa: TRY004 - as for a missing name
+    return found
+
+
 def task_at(path: str) -> AnyTask | None:
-    """The task that a module has at this path; None without one."""
+    """The task at this path; None without one."""
     try:
-        found = import_string(path)
+        return import_task(path)
     except ImportError:
         return None
-    return found if hasattr(found, "module_path") else None
 
 
 def task_of(definition: PipelineDefinition | None, call: TaskCall) -> AnyTask | None:

@@ -9,14 +9,20 @@ from dataclasses import replace
 from functools import cache, update_wrapper
 from typing import Any, Final
 
-from django.utils.module_loading import import_string
-
 from taskqueue.authoring import BoundPipeline, Retry, Step, pipeline, step
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.django_tasks.calls import calling, calling_async
 from taskqueue.django_tasks.framework import AnyTask, InvalidTask, normalize_json
 from taskqueue.django_tasks.options import OptionsOfTask, options_of
-from taskqueue.django_tasks.payload import NO_ARGUMENTS, PRIORITY_SECONDS, TaskCall, TaskCallByPath, path_of, task_at
+from taskqueue.django_tasks.payload import (
+    NO_ARGUMENTS,
+    PRIORITY_SECONDS,
+    TaskCall,
+    TaskCallByPath,
+    import_task,
+    path_of,
+    task_at,
+)
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.models import Task as TaskRow
 from taskqueue.queues import DEFAULT_QUEUE
@@ -95,7 +101,7 @@ def pipeline_by_path() -> PipelineDefinition:
 
         def by_path(request: TaskCallByPath) -> Any:
             """Runs `@task` functions of modules that are not imported at start (docs/capabilities/django-tasks.md)."""
-            task = import_string(request.task).using(backend=request.using.get("backend"))
+            task = import_task(request.task).using(backend=request.using.get("backend"))
             called = in_queue(step_of(task, by_path=True), DEFAULT_QUEUE, request, of_task=task.queue_name)
             return called(request.args, request.kwargs)
 

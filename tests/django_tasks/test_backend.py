@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import override_settings
 
@@ -10,6 +12,8 @@ from taskqueue.definitions import registry
 from taskqueue.django_tasks import register_tasks, task_options
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.enqueue.enqueue import enqueue
+from taskqueue.engine.runtime.outcomes import Failed, RetryLater
+from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError, InvalidContext, TooLarge
 from taskqueue.models import Pipeline, Schedule, Step
 from taskqueue.models import Task as Row
@@ -17,12 +21,17 @@ from taskqueue.policies import Singleton
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.costs import costs
 from tests.support.django_tasks import elsewhere, tasks
-from tests.support.django_tasks.framework import InvalidTask, default_task_backend, task
+from tests.support.django_tasks.framework import (
+    BACKEND,
+    InvalidTask,
+    TaskResultDoesNotExist,
+    default_task_backend,
+    task,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 APP = "tests.support.django_tasks"
-OURS = "taskqueue.django_tasks.TaskqueueBackend"
 
 
 @pipeline("tests/enqueues-in-its-body")
@@ -51,6 +60,32 @@ def test_its_pages_in_the_admin_show_it(admin_client):
     page = admin_client.get(f"/admin/taskqueue/task/{result.id}/change/").content.decode()
     assert "no own" in page
     assert "OutOfStock" in page
+
+
+def test_the_admin_can_submit_and_rerun_it(admin_client):
+    sync_pipelines()
+    url = f"/admin/taskqueue/pipeline/{APP.replace('_', '_5F')}.tasks.add/submit/"
+    assert "The positional arguments." in admin_client.get(url).content.decode()
+
+    result = tasks.add.enqueue(1)
+    again = control.rerun(result.id)
+    work()
+
+    assert default_task_backend.get_result(str(again.pk)).return_value == 2
+
+
+def test_its_end_starts_a_pipeline():
+    seen = []
+
+    @pipeline("tests/after-failure", on=f"{APP}.tasks.fail.failed")
+    def after_failure(task: str, pipeline: str, payload: Any, labels: Any, error: Any) -> None:
+        seen.append((pipeline, error["type"]))
+
+    sync_pipelines()
+    tasks.fail.enqueue("own")
+    work()
+
+    assert seen == [(f"{APP}.tasks.fail", "OutOfStock")]
 
 
 def test_it_can_be_submitted_without_django_tasks():
@@ -113,8 +148,11 @@ def test_limits_and_schedule_are_those_of_a_pipeline():
 
 
 def test_options_of_the_backend_hold_for_all_its_tasks_and_a_task_has_its_own():
-    with override_settings(TASKS={"default": {"BACKEND": OURS, "QUEUES": [], "OPTIONS": {"retry": Retry.never()}}}):
-        own = define("of_backend", None), define("of_task", Retry.fixed(0, retries=1))
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": [], "OPTIONS": {"retry": Retry.never()}}}):
+        own = (
+            define("of_backend", raise_error),
+            define("of_task", task_options(retry=Retry.fixed(0, retries=1))(raise_again)),
+        )
         register_tasks()
 
         results = [each.enqueue() for each in own]
@@ -125,23 +163,27 @@ def test_options_of_the_backend_hold_for_all_its_tasks_and_a_task_has_its_own():
         assert [result.attempts for result in results] == [1, 2]
 
 
-def define(name, retry):
-    """A task of this module that fails."""
+def raise_error():
+    raise ValueError
 
-    def function():
-        raise ValueError
 
+def raise_again():
+    raise ValueError
+
+
+def return_number(number):
+    return number
+
+
+def define(name, function):
+    """Make a function of this module a task of this name."""
     function.__name__ = function.__qualname__ = name
-    globals()[name] = task(function if retry is None else task_options(retry=retry)(function))
+    globals()[name] = task(function)
     return globals()[name]
 
 
 def test_a_duplicate_request_gets_the_result_of_the_first():
-    def function(number):
-        return number
-
-    function.__name__ = function.__qualname__ = "one_at_a_time"
-    globals()["one_at_a_time"] = one = task(task_options(singleton=Singleton())(function))
+    one = define("one_at_a_time", task_options(singleton=Singleton())(return_number))
     register_tasks()
 
     first, second = one.enqueue(1), one.enqueue(2)
@@ -198,8 +240,18 @@ def test_by_path_an_async_function_runs_too_and_in_the_queue_of_its_task():
     assert (mail.status, async_result.return_value) == ("READY", 2)
 
 
+@pytest.mark.parametrize("path", ["os.system", "tests.support.django_tasks.tasks", "nowhere.at_all"])
+def test_by_path_only_tasks_are_called(path):
+    enqueue("django-tasks/by-path", {"task": path, "args": ["exit 1"]})
+
+    [outcome] = work()
+
+    assert isinstance(outcome, RetryLater), "a deploy may bring the function"
+    assert outcome.failed.error_type in ("ImportError", "ModuleNotFoundError")
+
+
 def test_limits_that_would_not_hold_are_refused():
-    with pytest.raises(InvalidTask, match="has concurrency and no pipeline of its own. Import it in the module `tasks`"):
+    with pytest.raises(InvalidTask, match="limited_by_path has concurrency and no pipeline of its own"):
         elsewhere.limited_by_path.enqueue()
 
 
@@ -212,20 +264,14 @@ def test_the_result_of_a_function_that_is_gone_does_not_exist(monkeypatch):
     result = tasks.add.enqueue(1)
     monkeypatch.delattr(tasks, "add")
 
-    with pytest.raises(default_task_backend_error(), match="its function is gone"):
+    with pytest.raises(TaskResultDoesNotExist, match="its function is gone"):
         default_task_backend.get_result(result.id)
-
-
-def default_task_backend_error():
-    from tests.support.django_tasks.framework import TaskResultDoesNotExist
-
-    return TaskResultDoesNotExist
 
 
 def test_a_task_of_an_ordinary_pipeline_is_no_result():
     row = enqueues_in_its_body.enqueue()
 
-    with pytest.raises(default_task_backend_error()):
+    with pytest.raises(TaskResultDoesNotExist):
         default_task_backend.get_result(str(row.pk))
 
 
@@ -233,6 +279,7 @@ def test_the_body_of_a_pipeline_cannot_enqueue_a_task():
     enqueues_in_its_body.enqueue()
     [outcome] = work()
 
+    assert isinstance(outcome, Failed)
     assert outcome.error_type == InvalidContext.__name__
 
 

@@ -1,4 +1,4 @@
-"""What Django documents of tasks and backends: definition, `using()`, validation, checks (docs: topics/tasks, ref/tasks)."""
+"""What Django documents of tasks and backends in topics/tasks and ref/tasks: `@task`, `using()`, validation, checks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from taskqueue.django_tasks import TaskqueueBackend
 from tests.support.django_tasks import tasks
 from tests.support.django_tasks.framework import (
+    BACKEND,
     DUMMY,
     InvalidTask,
     InvalidTaskBackend,
@@ -24,7 +25,6 @@ from tests.support.django_tasks.framework import (
 
 pytestmark = pytest.mark.smoke
 
-OURS = "taskqueue.django_tasks.TaskqueueBackend"
 LATER = datetime(2030, 1, 31, 8, tzinfo=UTC)
 
 
@@ -67,7 +67,7 @@ def test_using_makes_a_changed_task():
 
 @pytest.mark.skipif(not hasattr(Task, "_reconstruct"), reason="this version of the framework pickles no tasks")
 def test_a_task_can_be_pickled():
-    assert pickle.loads(pickle.dumps(tasks.mail)) == tasks.mail
+    assert pickle.loads(pickle.dumps(tasks.mail)) == tasks.mail  # noqa: S301 - its own text
 
 
 @pytest.mark.parametrize("priority", [-101, 101, 3.1])
@@ -78,7 +78,7 @@ def test_a_priority_out_of_range_is_refused(priority):
 
 def test_a_naive_time_is_refused():
     with pytest.raises(InvalidTask, match="must be an aware datetime"):
-        tasks.add.using(run_after=datetime.now())
+        tasks.add.using(run_after=LATER.replace(tzinfo=None))
 
 
 def test_a_function_inside_another_is_refused():
@@ -100,11 +100,11 @@ def test_an_unknown_backend_is_refused():
 
 
 def test_only_the_queues_of_the_setting_are_valid():
-    with override_settings(TASKS={"default": {"BACKEND": OURS, "QUEUES": ["default", "mail"]}}):
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": ["default", "mail"]}}):
         assert tasks.add.using(queue_name="mail").queue_name == "mail"
         with pytest.raises(InvalidTask, match="Queue 'gpu' is not valid for backend"):
             tasks.add.using(queue_name="gpu")
-    with override_settings(TASKS={"default": {"BACKEND": OURS}}), pytest.raises(InvalidTask, match="'mail'"):
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND}}), pytest.raises(InvalidTask, match="'mail'"):
         tasks.add.using(queue_name="mail")
     assert tasks.add.using(queue_name="gpu").queue_name == "gpu", "an empty list allows every queue"
 
@@ -113,7 +113,7 @@ def test_only_the_queues_of_the_setting_are_valid():
 def test_a_task_is_validated_again_when_it_is_enqueued():
     gpu = tasks.add.using(queue_name="gpu")
 
-    with override_settings(TASKS={"default": {"BACKEND": OURS}}), pytest.raises(InvalidTask, match="'gpu'"):
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND}}), pytest.raises(InvalidTask, match="'gpu'"):
         gpu.enqueue(1)
 
 
@@ -127,7 +127,7 @@ def test_the_checks_accept_the_project():
 
 
 def test_the_checks_name_what_is_wrong_with_the_setting():
-    wrong = {"BACKEND": OURS, "QUEUES": ["Mail"], "OPTIONS": {"retries": 3}}
+    wrong = {"BACKEND": BACKEND, "QUEUES": ["Mail"], "OPTIONS": {"retries": 3}}
 
     with override_settings(TASKS={"default": wrong}):
         messages = default_task_backend.check()
@@ -138,7 +138,7 @@ def test_the_checks_name_what_is_wrong_with_the_setting():
 
 
 def test_another_backend_may_take_single_tasks():
-    two = {"default": {"BACKEND": OURS}, "dummy": {"BACKEND": DUMMY}}
+    two = {"default": {"BACKEND": BACKEND}, "dummy": {"BACKEND": DUMMY}}
 
     with override_settings(TASKS=two):
         result = tasks.add.using(backend="dummy").enqueue(1)

@@ -10,11 +10,11 @@ import pytest
 from taskqueue.django_tasks import TaskqueueBackend
 from taskqueue.testing import work
 from tests.support.django_tasks import tasks
-from tests.support.django_tasks.framework import LOGGER, task_enqueued, task_finished, task_started
+from tests.support.django_tasks.framework import PACKAGE, signals
 
 pytestmark = [pytest.mark.smoke, pytest.mark.django_db(transaction=True)]
 
-SIGNALS = {"enqueued": task_enqueued, "started": task_started, "finished": task_finished}
+SIGNALS = {"enqueued": signals.task_enqueued, "started": signals.task_started, "finished": signals.task_finished}
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_a_receiver_that_raises_does_not_fail_the_task(caplog):
     def broken(**_signal):
         raise RuntimeError("broken receiver")
 
-    task_started.connect(broken)
+    signals.task_started.connect(broken)
     try:
         result = tasks.add.enqueue(1)
         work()
     finally:
-        task_started.disconnect(broken)
+        signals.task_started.disconnect(broken)
 
     result.refresh()
     assert result.return_value == 2
@@ -95,12 +95,12 @@ def test_a_receiver_that_raises_does_not_fail_the_task(caplog):
 
 
 def test_django_logs_each_signal(caplog):
-    caplog.set_level(logging.DEBUG, logger=LOGGER)
+    caplog.set_level(logging.DEBUG, logger=PACKAGE)
 
     result = tasks.add.enqueue(1)
     work()
 
-    lines = [record.getMessage() for record in caplog.records if record.name == LOGGER]
+    lines = [record.getMessage() for record in caplog.records if record.name == PACKAGE]
     begin = f"Task id={result.id} path=tests.support.django_tasks.tasks.add"
     assert lines == [
         f"{begin} enqueued backend=default",
@@ -113,5 +113,5 @@ def test_django_logs_the_exception_of_a_failed_task(caplog):
     tasks.fail.enqueue("own")
     work()
 
-    [line] = [record for record in caplog.records if record.name == LOGGER and record.levelno == logging.ERROR]
+    [line] = [record for record in caplog.records if record.name == PACKAGE and record.levelno == logging.ERROR]
     assert line.exc_info[0] is tasks.OutOfStock

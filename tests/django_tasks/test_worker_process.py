@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from taskqueue.django_tasks import WorkerLost
-from taskqueue.models import Task as Row
+from taskqueue.models import Worker
 from tests.support.django_tasks import elsewhere, tasks
 from tests.support.processes.worker_command import WorkerCommand
 from tests.support.waiting import eventually
@@ -36,7 +36,7 @@ def test_a_task_of_a_killed_worker_runs_again(command, tmp_path):
     result.refresh()
     assert (result.status, result.attempts) == ("RUNNING", 1)
 
-    os.kill(Row.objects.get(pk=result.id).worker.pid, signal.SIGKILL)
+    os.kill(Worker.objects.get(pk=result.worker_ids[0]).pid, signal.SIGKILL)
     eventually(lambda: began.read_text().split() == ["1", "2"], details=command.output)
     (tmp_path / "released").touch()
 
@@ -55,7 +55,7 @@ def test_tasks_of_every_kind_run(command):
         elsewhere.by_path.enqueue(4),
     ]
 
-    eventually(lambda: all([finished(result) for result in results]), details=command.output)
+    eventually(lambda: all(map(finished, results)), details=command.output)
     assert [result.return_value for result in results] == [2, 3, "sent hello", 4, [1, 4]]
     assert f"Task id={results[0].id} path=tests.support.django_tasks.tasks.add state=SUCCESSFUL" in command.output()
     assert command.stop() == 0, command.output()

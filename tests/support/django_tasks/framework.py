@@ -1,22 +1,27 @@
-# ruff: noqa: F401 - names for the tests
-"""The public names of Django's tasks framework, as a project imports them: Django 6's own, or its backport's."""
+"""The public names of Django's tasks framework: those of Django 6, or of its backport. Untyped, since they differ."""
+
+from importlib import import_module
+from typing import Any
 
 import django
+from django.test import override_settings
 
-if django.VERSION >= (6, 0):
-    from django.tasks import Task, TaskContext, TaskResultStatus, default_task_backend, task, task_backends
-    from django.tasks.exceptions import InvalidTask, InvalidTaskBackend, TaskResultDoesNotExist, TaskResultMismatch
-    from django.tasks.signals import task_enqueued, task_finished, task_started
+IS_CORE = django.VERSION >= (6, 0)
+PACKAGE = "django.tasks" if IS_CORE else "django_tasks"
+"""Also the name of its logger."""
+DUMMY = f"{PACKAGE}.backends.dummy.DummyBackend"
 
-    LOGGER = "django.tasks"
-    DUMMY = "django.tasks.backends.dummy.DummyBackend"
-else:
-    from django_tasks import TaskContext, TaskResultStatus, default_task_backend, task, task_backends
-    from django_tasks.base import Task
-    from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
-    from django_tasks.exceptions import InvalidTaskError as InvalidTask
-    from django_tasks.exceptions import TaskResultDoesNotExist, TaskResultMismatch
-    from django_tasks.signals import task_enqueued, task_finished, task_started
+BACKEND = "taskqueue.django_tasks.TaskqueueBackend"
+# `@task` asks for its backend at once, and the demo project has none.
+override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": []}}).enable()
 
-    LOGGER = "django_tasks"
-    DUMMY = "django_tasks.backends.dummy.DummyBackend"
+package: Any = import_module(PACKAGE)
+base: Any = import_module(f"{PACKAGE}.base")
+exceptions: Any = import_module(f"{PACKAGE}.exceptions")
+signals: Any = import_module(f"{PACKAGE}.signals")
+
+task, task_backends, default_task_backend = package.task, package.task_backends, package.default_task_backend
+Task, TaskContext, TaskResultStatus = base.Task, base.TaskContext, base.TaskResultStatus
+InvalidTask = exceptions.InvalidTask if IS_CORE else exceptions.InvalidTaskError
+InvalidTaskBackend = exceptions.InvalidTaskBackend if IS_CORE else exceptions.InvalidTaskBackendError
+TaskResultDoesNotExist, TaskResultMismatch = exceptions.TaskResultDoesNotExist, exceptions.TaskResultMismatch

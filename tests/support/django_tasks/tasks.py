@@ -2,15 +2,16 @@
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from taskqueue import Limit, Permanent, Retry, current_task
 from taskqueue.django_tasks import task_options
 from taskqueue.models import Pipeline
 from tests.support.django_tasks.framework import task
 
-calls: list[object] = []
+calls: list[Any] = []
 AT_ONCE = Retry.fixed(timedelta(0), retries=2)
 
 
@@ -65,7 +66,8 @@ async def with_context_async(context):
 @task
 @task_options(retry=Retry.never())
 def fail(kind):
-    raise {"value": ValueError, "own": OutOfStock, "nested": OutOfStock.Reserved, "exit": SystemExit}[kind](f"no {kind}")
+    kinds = {"value": ValueError, "own": OutOfStock, "nested": OutOfStock.Reserved, "exit": SystemExit}
+    raise kinds[kind](f"no {kind}")
 
 
 @task
@@ -94,7 +96,7 @@ def give_up():
 @task_options(retry=AT_ONCE)
 def not_json():
     calls.append("not json")
-    return datetime.now()
+    return timedelta(0)
 
 
 @task
@@ -106,7 +108,7 @@ def rename_atomically(name, to):
 
 
 @task
-@task_options(concurrency=[1, Limit(1, key="{kwargs.customer}")], cron="0 3 * * *")
+@task_options(concurrency=[Limit(1), Limit(1, key="{kwargs.customer}")], cron="0 3 * * *")
 def limited(customer=0):
     logging.getLogger("shop").warning("customer %s", customer)
     return customer
