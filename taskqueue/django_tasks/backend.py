@@ -66,7 +66,8 @@ class TaskqueueBackend(BaseTaskBackend):
         self.validate_task(task)
         row = create_task(task, args, kwargs)
         result: Any = read_result(str(row.pk)) if row.duplicate else result_of_new(row, task, args, kwargs)
-        task_enqueued.send(type(self), task_result=result)
+        # A receiver that raises is logged: the task exists, and a caller that saw an error would enqueue another one.
+        task_enqueued.send_robust(type(self), task_result=result)
         return result  # type: ignore[no-any-return]
 
     def get_result(self, result_id: str) -> AnyResult:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from django.utils.module_loading import import_string
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from taskqueue.definitions import PipelineDefinition
 from taskqueue.django_tasks.framework import AnyTask, Task
+from taskqueue.queues import DEFAULT_QUEUE, QUEUE_NAME_RULE, is_queue_name
+
+Using = dict[Literal["queue_name", "run_after", "backend"], str]
 
 PRIORITY_SECONDS: Final = 6
 """Seconds of our priority for each of Django's, so that -100 to 100 are -600 to 600."""
@@ -23,9 +26,14 @@ class TaskCall(BaseModel):
 
     args: list[Any] = Field(default_factory=list, description="The positional arguments.")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="The keyword arguments.")
-    using: dict[str, str] = Field(
-        default_factory=dict, description="What using() changed: queue_name, run_after, backend.", examples=[{}]
-    )
+    using: Using = Field(default_factory=dict, description="What using() changed.", examples=[{}])
+
+    @field_validator("using")
+    @classmethod
+    def check_queue(cls, using: Using) -> Using:
+        if not is_queue_name(using.get("queue_name", DEFAULT_QUEUE)):
+            raise ValueError(QUEUE_NAME_RULE)
+        return using
 
     def applied_to(self, task: AnyTask, priority: int = 0) -> AnyTask:
         """The task as the caller has enqueued it, with the priority of its row."""

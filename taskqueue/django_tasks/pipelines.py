@@ -19,6 +19,7 @@ from taskqueue.django_tasks.payload import (
     PRIORITY_SECONDS,
     TaskCall,
     TaskCallByPath,
+    Using,
     import_task,
     path_of,
     task_at,
@@ -52,14 +53,16 @@ def create_task(task: AnyTask, args: Any, kwargs: Any) -> TaskRow:
     return BoundPipeline[[TaskCall], Any](definition, options).enqueue(call)
 
 
-def changes(task: AnyTask, original: AnyTask) -> dict[str, str]:
+def changes(task: AnyTask, original: AnyTask) -> Using:
     """What `using()` changed that a task's row does not show."""
-    found = {
-        name: getattr(task, name)
-        for name in ("queue_name", "backend")
-        if getattr(task, name) != getattr(original, name)
-    }
-    return found if task.run_after is None else {**found, "run_after": task.run_after.isoformat()}
+    found: Using = {}
+    if task.queue_name != original.queue_name:
+        found["queue_name"] = task.queue_name
+    if task.backend != original.backend:
+        found["backend"] = task.backend
+    if task.run_after is not None:
+        found["run_after"] = task.run_after.isoformat()
+    return found
 
 
 def own_pipeline(path: str) -> PipelineDefinition | None:

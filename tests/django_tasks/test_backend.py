@@ -14,7 +14,7 @@ from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.engine.runtime.outcomes import Failed, RetryLater
 from taskqueue.engine.tasks import control
-from taskqueue.errors import DefinitionError, InvalidContext, TooLarge
+from taskqueue.errors import DefinitionError, InvalidContext, InvalidPayload, StepTimedOut, TooLarge
 from taskqueue.models import Pipeline, Schedule, Step
 from taskqueue.models import Task as Row
 from taskqueue.policies import Singleton
@@ -238,6 +238,21 @@ def test_by_path_an_async_function_runs_too_and_in_the_queue_of_its_task():
     mail.refresh()
     async_result.refresh()
     assert (mail.status, async_result.return_value) == ("READY", 2)
+
+
+@pytest.mark.parametrize("using", [{"queue_name": "Mail, urgent"}, {"priority": "5"}])
+def test_a_submitted_call_is_checked(using):
+    with pytest.raises(InvalidPayload):
+        enqueue(f"{APP}.tasks.add", {"args": [1], "using": using})
+
+
+def test_a_timeout_ends_the_function():
+    result = tasks.too_slow.enqueue()
+
+    work()
+
+    result.refresh()
+    assert (result.status, result.errors[0].exception_class) == ("FAILED", StepTimedOut)
 
 
 @pytest.mark.parametrize("path", ["os.system", "tests.support.django_tasks.tasks", "nowhere.at_all"])

@@ -82,16 +82,18 @@ def test_a_receiver_that_raises_does_not_fail_the_task(caplog):
     def broken(**_signal):
         raise RuntimeError("broken receiver")
 
-    signals.task_started.connect(broken)
+    for signal in SIGNALS.values():
+        signal.connect(broken)
     try:
         result = tasks.add.enqueue(1)
         work()
     finally:
-        signals.task_started.disconnect(broken)
+        for signal in SIGNALS.values():
+            signal.disconnect(broken)
 
     result.refresh()
     assert result.return_value == 2
-    assert "broken receiver" in caplog.text
+    assert caplog.text.count("RuntimeError: broken receiver") == 3
 
 
 def test_django_logs_each_signal(caplog):

@@ -115,6 +115,12 @@ def limited(customer=0):
 
 
 @task
+@task_options(timeout=0.1, retry=Retry.never())
+def too_slow():
+    time.sleep(60)
+
+
+@task
 def enqueue_another():
     return add.enqueue(20, 3).id
 
