@@ -18,6 +18,7 @@ from taskqueue.django_tasks.framework import (
     InvalidTask,
     Task,
     TaskResult,
+    task_backends,
     task_enqueued,
 )
 from taskqueue.django_tasks.options import check_names
@@ -102,12 +103,17 @@ class TaskqueueBackend(BaseTaskBackend):
 
 def discover_tasks() -> None:
     """Import each app's `tasks` module and register its tasks, if `TASKS` names this backend."""
-    if not any(is_ours(str(backend.get("BACKEND"))) for backend in getattr(settings, "TASKS", {}).values()):
+    if not our_backends():
         return
     for app in apps.get_app_configs():
         if app.name not in APPS and module_has_submodule(app.module, "tasks"):
             import_module(f"{app.name}.tasks")
     register_tasks()
+
+
+def our_backends() -> list[BaseTaskBackend]:
+    backends: dict[str, Any] = getattr(settings, "TASKS", {})
+    return [task_backends[alias] for alias, parameters in backends.items() if is_ours(str(parameters.get("BACKEND")))]
 
 
 def is_ours(path: str) -> bool:
@@ -130,6 +136,7 @@ def register_tasks() -> None:
     """
     from taskqueue.django_tasks.pipelines import add_pipeline, pipeline_by_path
 
-    pipeline_by_path()
+    for backend in our_backends():
+        pipeline_by_path(backend)
     for task in decorated.values():
         add_pipeline(task)

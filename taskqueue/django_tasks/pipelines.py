@@ -12,7 +12,7 @@ from typing import Any, Final
 from taskqueue.authoring import BoundPipeline, Retry, Step, pipeline, step
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.django_tasks.calls import calling, calling_async
-from taskqueue.django_tasks.framework import AnyTask, InvalidTask, normalize_json
+from taskqueue.django_tasks.framework import AnyTask, BaseTaskBackend, InvalidTask, normalize_json
 from taskqueue.django_tasks.options import OptionsOfTask, options_of
 from taskqueue.django_tasks.payload import (
     NO_ARGUMENTS,
@@ -29,7 +29,7 @@ from taskqueue.models import Task as TaskRow
 from taskqueue.queues import DEFAULT_QUEUE
 
 BY_PATH: Final = "django-tasks/by-path"
-"""The pipeline of all tasks that have none of their own."""
+"""The pipeline of all tasks of the default backend that have none of their own; others have their alias after it."""
 
 
 def create_task(task: AnyTask, args: Any, kwargs: Any) -> TaskRow:
@@ -48,7 +48,7 @@ def create_task(task: AnyTask, args: Any, kwargs: Any) -> TaskRow:
     definition = own_pipeline(path)
     if definition is None:
         refuse_pipeline_options(original)
-        definition, call = pipeline_by_path(), TaskCallByPath(**dict(call), task=path)
+        definition, call = pipeline_by_path(task.get_backend()), TaskCallByPath(**dict(call), task=path)
     options = Options(priority=task.priority * PRIORITY_SECONDS, run_at=task.run_after)
     return BoundPipeline[[TaskCall], Any](definition, options).enqueue(call)
 
@@ -98,9 +98,14 @@ def add_pipeline(task: AnyTask) -> None:
     pipeline(pipeline_name(task.module_path), retry=retry, queue=task.queue_name, **options.pipeline)(function)
 
 
-def pipeline_by_path() -> PipelineDefinition:
-    """The pipeline of tasks that have none of their own: it imports each function. Registered at the first call."""
-    if BY_PATH not in registry.by_name():
+def pipeline_by_path(backend: BaseTaskBackend) -> PipelineDefinition:
+    """The pipeline of a backend's tasks that have none of their own: it imports each function.
+
+    Raises:
+        DefinitionError: an option of the backend is not valid.
+    """
+    name = BY_PATH if backend.alias == "default" else f"{BY_PATH}/{pipeline_name(backend.alias)}"
+    if name not in registry.by_name():
 
         def by_path(request: TaskCallByPath) -> Any:
             """Runs `@task` functions of modules that are not imported at start (docs/capabilities/django-tasks.md)."""
@@ -109,8 +114,8 @@ def pipeline_by_path() -> PipelineDefinition:
             return called(request.args, request.kwargs)
 
         by_path.__annotations__ = {"request": TaskCallByPath, "return": Any}
-        pipeline(BY_PATH)(by_path)
-    return registry.get(BY_PATH)
+        pipeline(name, **options_of(by_path, backend.options).pipeline)(by_path)
+    return registry.get(name)
 
 
 def in_queue(call: Step[..., Any], queue: str, request: TaskCall, of_task: str = "") -> Step[..., Any]:

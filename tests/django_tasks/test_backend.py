@@ -229,6 +229,21 @@ def test_a_function_that_is_not_imported_at_start_runs_by_its_path():
     assert [step.name for step in Step.objects.filter(task=row)] == ["by_path"]
 
 
+def test_each_backend_has_a_pipeline_by_path_with_its_options():
+    reports = {"BACKEND": BACKEND, "QUEUES": [], "OPTIONS": {"concurrency": 3, "timeout": 5}}
+
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND, "QUEUES": []}, "reports": reports}):
+        result = elsewhere.by_path.using(backend="reports").enqueue(1)
+        work()
+        result.refresh()
+
+        assert (result.return_value, result.backend) == ([1, 1], "reports")
+        row = Row.objects.get(pk=result.id)
+        assert row.pipeline_id == "django-tasks/by-path/reports"
+        assert row.pipeline.concurrency_limit.declared_tasks == 3
+        assert registry.get("django-tasks/by-path").policies.concurrency == ()
+
+
 def test_by_path_an_async_function_runs_too_and_in_the_queue_of_its_task():
     mail, async_result = elsewhere.by_path.enqueue(1), elsewhere.by_path_async.enqueue(2)
 
