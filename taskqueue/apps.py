@@ -26,7 +26,7 @@ class TaskqueueConfig(AppConfig):
         complete_settings()
 
     def ready(self) -> None:
-        """Import each app's `pipelines` module, and write their definitions to the database after each migrate."""
+        """Import each app's pipelines and tasks, and write their definitions to the database after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
         from taskqueue.engine.catalog.sync import sync_after_migrate
         from taskqueue.pool.queue_lists import hide_queue_lists
@@ -35,8 +35,20 @@ class TaskqueueConfig(AppConfig):
         use_own_key()
         hide_queue_lists()
         autodiscover_modules("pipelines")
+        discover_tasks()
         post_migrate.connect(sync_after_migrate, sender=self)
         request_started.connect(set_up_web_process, dispatch_uid="taskqueue")
+
+
+def discover_tasks() -> None:
+    """Register the `@task` functions of Django's tasks framework, if there is one: Django 6, or its backport."""
+    try:
+        from taskqueue.django_tasks.backend import discover_tasks as discover
+    except ModuleNotFoundError as error:
+        if error.name != "django_tasks":
+            raise
+    else:
+        discover()
 
 
 def set_up_web_process(*, sender: Any, **_signal: Any) -> None:

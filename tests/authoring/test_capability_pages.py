@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.support.django_tasks.framework import PACKAGE
 from tests.support.registries import own_registry
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "capabilities").glob("*.md"))
@@ -17,7 +18,8 @@ PAGES = sorted((Path(__file__).parents[2] / "docs" / "capabilities").glob("*.md"
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("document", PAGES, ids=[page.stem for page in PAGES])
 def test_a_page_runs(document, monkeypatch):
-    examples = re.findall(r"^```python\n(.*?)^```$", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = document.read_text().replace("from django.tasks import", f"from {PACKAGE} import")
+    examples = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     module = ModuleType(f"page_{document.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert any("assert " in example for example in examples), "A page shows what happens, and asserts it."

@@ -15,6 +15,9 @@ INSTALLED_APPS = [
 SILENCED_SYSTEM_CHECKS = ["taskqueue.E010"]
 ROOT_URLCONF = "tests.support.processes.settings"
 MIDDLEWARE = []
+TASKS = {"default": {"BACKEND": "taskqueue.django_tasks.TaskqueueBackend", "QUEUES": []}}
+if "tests.support.django_tasks" not in INSTALLED_APPS:
+    TASKS = {}
 urlpatterns: list[object] = []
 DATABASES = {**demo.DATABASES, "default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
 TASKQUEUE = {
