@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection, transaction
 
 from taskqueue.engine import sql
 
 CHANNEL = "taskqueue"
+NOTIFY_LOCK = 0x74716E74
+"""The advisory lock of the statement that notifies as it commits ("tqnt" in ASCII)."""
 POLL_INTERVAL = 1.0
 """Seconds after which a notifier looks for work without a notification."""
 
@@ -19,6 +23,12 @@ def notify_on_commit() -> None:
     """
     if not any(hook[1] is notify_now for hook in connection.run_on_commit):
         transaction.on_commit(notify_now, robust=True)
+
+
+def notification() -> dict[str, Any]:
+    """The parameters of a statement that notifies workers as it commits, if it is a transaction of its own."""
+    is_alone = connection.get_autocommit() and not connection.in_atomic_block
+    return {"is_alone": is_alone, "notify_lock": NOTIFY_LOCK, "channel": CHANNEL}
 
 
 def notify_now() -> None:
