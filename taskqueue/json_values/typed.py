@@ -168,8 +168,7 @@ class Payload(Parameters):
         """
         try:
             model = self.model.model_validate(value)
-            dumping = partial(model.model_dump, **ROUND_TRIP, warnings="error")
-            text = dump(dumping, model, reveal=self.has_secrets, what="payload")
+            text = self.write(model, warnings="error")
             # Refuse here what a worker could not read.
             self.model.model_validate_json(text)
         except ValidationError as error:
@@ -178,8 +177,19 @@ class Payload(Parameters):
         if self.has_secrets:
             masks.refuse_masks(codec.read(text), *self.secret_schemas)
         # Without defaults: a default_factory returns another value each time the request is repeated.
-        given = partial(model.model_dump, **ROUND_TRIP, exclude_unset=True, warnings="none")
-        return CheckedPayload(text, partial(dump, given, model, reveal=self.has_secrets, what="payload"))
+        return CheckedPayload(text, partial(self.write, model, exclude_unset=True, warnings="none"))
+
+    def write(self, model: BaseModel, **options: Any) -> str:
+        """Write a checked payload as JSON.
+
+        Args:
+            options: of `BaseModel.model_dump`.
+
+        Raises:
+            NotSerializable: a part of it cannot be stored.
+        """
+        dumping = partial(model.model_dump, **ROUND_TRIP, **options)
+        return dump(dumping, model, reveal=self.has_secrets, what="payload")
 
     unpack = Parameters.read
 

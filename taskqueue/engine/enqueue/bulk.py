@@ -209,12 +209,13 @@ def rows_to_insert(requests: Iterable[CheckedRequest]) -> dict[str, Any]:
 def row_to_insert(request: CheckedRequest) -> str:
     """A request as JSON, without what has its default. Its payload and labels are JSON already."""
     values, options = request.values, request.options
-    row = {"id": str(values["id"]), "pipeline": values["pipeline"]}
-    row |= {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
+    given = {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
     if options.run_at is not None:
-        row["run_at"] = options.run_at.isoformat()
-    labels = f'"labels":{values["labels"]},' if options.labels else ""
-    return f'{{"payload":{values["payload"]},{labels}{json.dumps(row)[1:]}'
+        given["run_at"] = options.run_at.isoformat()
+    labels = f',"labels":{values["labels"]}' if options.labels else ""
+    others = f",{json.dumps(given)[1:-1]}" if given else ""
+    # The name of a pipeline has nothing that JSON escapes.
+    return f'{{"id":"{values["id"]}","pipeline":"{values["pipeline"]}","payload":{values["payload"]}{labels}{others}}}'
 
 
 def for_each_item(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:

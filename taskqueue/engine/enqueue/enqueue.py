@@ -95,7 +95,7 @@ def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], option
 
 
 def statement_for(values: Mapping[str, Any]) -> LiteralString:
-    """The statement that inserts the task; a shorter one if it has no key, shares no task and has no origin."""
+    """ENQUEUE_PLAIN for a task without a key or an origin that no other request shares, else ENQUEUE."""
     return sql.ENQUEUE if values["key"] or values["has_origin"] or deduplicate.is_shared(values) else sql.ENQUEUE_PLAIN
 
 
