@@ -9,8 +9,6 @@ from django.db import connection, transaction
 from taskqueue.engine import sql
 
 CHANNEL = "taskqueue"
-NOTIFY_LOCK = 0x74716E74
-"""The advisory lock of the statement that notifies as it commits ("tqnt" in ASCII)."""
 POLL_INTERVAL = 1.0
 """Seconds after which a notifier looks for work without a notification."""
 
@@ -27,8 +25,7 @@ def notify_on_commit() -> None:
 
 def notification() -> dict[str, Any]:
     """The parameters of a statement that notifies workers as it commits, if it is a transaction of its own."""
-    is_alone = connection.get_autocommit() and not connection.in_atomic_block
-    return {"is_alone": is_alone, "notify_lock": NOTIFY_LOCK, "channel": CHANNEL}
+    return {"is_alone": connection.get_autocommit() and not connection.in_atomic_block, "channel": CHANNEL}
 
 
 def notify_now() -> None:

@@ -6,7 +6,8 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import enqueue_many
-from taskqueue.engine.runtime.notify import NOTIFY_LOCK, notification
+from taskqueue.engine.runtime.notify import notification
+from taskqueue.engine.sql.enqueue.single import NOTIFY_LOCK
 from taskqueue.models import Pipeline, Task
 from tests.support.database.costs import costs
 from tests.support.database.races import OpenTransaction, run_concurrently

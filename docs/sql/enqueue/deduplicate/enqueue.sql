@@ -4,7 +4,7 @@
 -- jsonb, :subject text, :priority smallint, :payload jsonb, :concurrency_key text, :version text, :start_within
 -- interval, :finish_within interval, :cancel_grace interval, :notify_completion boolean, :rerun_of uuid, :debounce_key
 -- text, :singleton_key text, :cron_at timestamptz, :event uuid, :parent uuid, :parent_key text, :depth smallint,
--- :run_at timestamptz, :delay interval, :is_alone boolean, :notify_lock bigint, :channel text
+-- :run_at timestamptz, :delay interval, :is_alone boolean, :channel text
 WITH reserved AS (
     -- Of several callers with a new key the first wins; the others wait for its commit and then insert no task.
     INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
@@ -40,5 +40,5 @@ WHERE EXISTS (SELECT FROM taskqueue_pipeline WHERE name = :pipeline::text) AND (
 -- A singleton, a debounced task, a batch, or the run of a schedule that exists already.
 ON CONFLICT DO NOTHING
 RETURNING created_at, nullif(due_at, created_at), CASE WHEN :is_alone::boolean AND pg_notification_queue_usage() < 0.5
-    AND pg_try_advisory_xact_lock(:notify_lock::bigint) THEN pg_notify(:channel::text, '') IS NOT NULL
+    AND pg_try_advisory_xact_lock(1953590900) THEN pg_notify(:channel::text, '') IS NOT NULL
     ELSE false END;

@@ -28,12 +28,15 @@ SELECT
 FROM (SELECT {due} AS at) AS due"""
 
 
+# The advisory lock of the caller that notifies as it commits ("tqnt" in ASCII).
+NOTIFY_LOCK: Final = 0x74716E74
+
 # Notify the workers as the task is committed, if the statement is a transaction of its own. A commit that notifies
 # locks the whole server until the disk has it, so that such commits come one after the other. So only one caller at a
 # time notifies in this way; the others, which do not get this lock, notify after their commits. No notification may
 # make a task fail: a full queue of notifications would.
-NOTIFIED: Final = """CASE WHEN %(is_alone)s::boolean AND pg_notification_queue_usage() < 0.5
-    AND pg_try_advisory_xact_lock(%(notify_lock)s::bigint) THEN pg_notify(%(channel)s::text, '') IS NOT NULL
+NOTIFIED: Final = f"""CASE WHEN %(is_alone)s::boolean AND pg_notification_queue_usage() < 0.5
+    AND pg_try_advisory_xact_lock({NOTIFY_LOCK}) THEN pg_notify(%(channel)s::text, '') IS NOT NULL
     ELSE false END"""
 
 # The time of the creation, that of the start if it is another one (reading a time costs psycopg more than the rest),
