@@ -12,6 +12,8 @@ from pydantic import BaseModel
 class CheckedPayload(str):
     """A payload as JSON text, which can also write the values that its caller gave, without defaults."""
 
+    __slots__ = ("given",)
+
     given: Callable[[], str]
 
     def __new__(cls, text: str, given: Callable[[], str]) -> CheckedPayload:

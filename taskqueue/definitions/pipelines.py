@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from taskqueue.definitions.steps import StepDefinition, referenced_steps
@@ -107,11 +108,18 @@ class PipelineDefinition:
         """Return the first trigger that this event matches, or None."""
         return next((on for on in self.triggers if on.event == event and matches(on.match, data)), None)
 
-    def has_listeners(self, mentions: Callable[[str], bool]) -> bool:
-        """Whether an event must be emitted when its tasks end: for a handler, or for code that mentions the event."""
-        if self.handlers or self.policies.announce:
-            return True
-        return any(mentions(f"{self.name}.{ending}") for ending in ("completed", "failed", "cancelled"))
+    @cached_property
+    def end_events(self) -> frozenset[str]:
+        """The events that are emitted when its tasks end."""
+        return frozenset(f"{self.name}.{ending}" for ending in ("completed", "failed", "cancelled"))
+
+    def has_listeners(self, mentioned: frozenset[str]) -> bool:
+        """Whether an event must be emitted when its tasks end: for a handler, or for code that mentions the event.
+
+        Args:
+            mentioned: the events that the code of all pipelines mentions.
+        """
+        return bool(self.handlers) or self.policies.announce or not self.end_events.isdisjoint(mentioned)
 
     def steps_in_body(self) -> list[StepDefinition]:
         """Return the steps that the body names, in order. Steps that the body's helper functions call are not found."""

@@ -98,9 +98,14 @@ class Registry:
 
     def mentions(self, event: str) -> bool:
         """Whether a pipeline is started or cancelled by this event, or its body has the event's name as a text."""
+        return event in self.mentioned
+
+    @property
+    def mentioned(self) -> frozenset[str]:
+        """The events that start or cancel pipelines, and all texts in their bodies."""
         if self._mentioned[0] != self._pipelines:
             self._mentioned = (dict(self._pipelines), event_names_in(self._pipelines.values()))
-        return event in self._mentioned[1]
+        return self._mentioned[1]
 
     def names(self) -> list[str]:
         return sorted(self._pipelines)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
 
+SCALARS: Final = {str, int, float, bool, type(None)}
 KEYS: TypeAdapter[Any] = TypeAdapter(dict[Any, None])
 
 
@@ -21,6 +22,8 @@ def refuse_collisions(value: object) -> None:
         item = next(stack[-1], stack)
         if item is stack:
             stack.pop()
+        elif type(item) in SCALARS:
+            continue
         elif isinstance(item, dict):
             if not all(type(key) is str for key in item):
                 _refuse_collisions_of(item)

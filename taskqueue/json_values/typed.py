@@ -59,6 +59,12 @@ class Parameters(masks.HasSchema):
     whole = False
     """Whether the model is the only parameter itself."""
 
+    @cached_property
+    def names(self) -> list[str] | None:
+        """The parameter names; None if there are keyword-only or variadic ones."""
+        kinds = {parameter.kind for parameter in self.signature.parameters.values()}
+        return list(self.signature.parameters) if kinds <= PLAIN else None
+
     def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read JSON by parameter name as the arguments of a call.
 
@@ -70,6 +76,19 @@ class Parameters(masks.HasSchema):
         for name in self.signature.parameters:
             bound.arguments[name] = model if self.whole else getattr(model, field_name(name))
         return bound.args, bound.kwargs
+
+    def by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of a call by the names of their parameters, with defaults.
+
+        Raises:
+            TypeError: the arguments do not match the signature.
+        """
+        # Most calls pass everything by position: binding costs more.
+        if self.names is not None and not kwargs and len(args) == len(self.names):
+            return dict(zip(self.names, args, strict=True))
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)
 
     def are_equal(self, left: str, right: str) -> bool:
         """Whether two written calls have equal values: a set may be written in any order."""
@@ -84,9 +103,6 @@ class Arguments(Parameters):
         self.model = model_of(function, self.signature)
         self.make_schema = self.model.model_json_schema
         masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
-        kinds = {parameter.kind for parameter in self.signature.parameters.values()}
-        self.names = list(self.signature.parameters) if kinds <= PLAIN else None
-        """The parameter names; None if there are keyword-only or variadic ones."""
 
     def write(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, what: str) -> str:
         """Check a call's arguments and write them as a JSON object by parameter name.
@@ -95,7 +111,7 @@ class Arguments(Parameters):
             TypeError: the arguments do not match the signature.
             ValidationError, NotSerializable: one does not match its annotation, or cannot be stored.
         """
-        checked = self.model.model_validate(self._by_name(args, kwargs))
+        checked = self.model.model_validate(self.by_name(args, kwargs))
         dumping = partial(checked.model_dump, **ROUND_TRIP, warnings="none")
         return dump(dumping, checked, reveal=self.has_secrets, what=what)
 
@@ -106,14 +122,6 @@ class Arguments(Parameters):
             return self.make_schema()
         except PydanticUserError:
             return masks.ALL_SECRET
-
-    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        # Most calls pass everything by position: binding costs more.
-        if self.names is not None and not kwargs and len(args) == len(self.names):
-            return dict(zip(self.names, args, strict=True))
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return dict(bound.arguments)
 
 
 class Payload(Parameters):
@@ -148,9 +156,8 @@ class Payload(Parameters):
             TypeError: the arguments do not match the signature.
             InvalidPayload, NotSerializable: an argument does not match its annotation, or cannot be stored.
         """
-        bound = self.signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return self.check(next(iter(bound.arguments.values())) if self.whole else dict(bound.arguments))
+        arguments = self.by_name(args, kwargs)
+        return self.check(next(iter(arguments.values())) if self.whole else arguments)
 
     def check(self, value: object) -> str:
         """Check a payload, which is plain JSON values or the model, and write it as JSON.
@@ -161,8 +168,7 @@ class Payload(Parameters):
         """
         try:
             model = self.model.model_validate(value)
-            dumping = partial(model.model_dump, **ROUND_TRIP, warnings="error")
-            text = dump(dumping, model, reveal=self.has_secrets, what="payload")
+            text = self.write(model, warnings="error")
             # Refuse here what a worker could not read.
             self.model.model_validate_json(text)
         except ValidationError as error:
@@ -171,8 +177,19 @@ class Payload(Parameters):
         if self.has_secrets:
             masks.refuse_masks(codec.read(text), *self.secret_schemas)
         # Without defaults: a default_factory returns another value each time the request is repeated.
-        given = partial(model.model_dump, **ROUND_TRIP, exclude_unset=True, warnings="none")
-        return CheckedPayload(text, partial(dump, given, model, reveal=self.has_secrets, what="payload"))
+        return CheckedPayload(text, partial(self.write, model, exclude_unset=True, warnings="none"))
+
+    def write(self, model: BaseModel, **options: Any) -> str:
+        """Write a checked payload as JSON.
+
+        Args:
+            options: of `BaseModel.model_dump`.
+
+        Raises:
+            NotSerializable: a part of it cannot be stored.
+        """
+        dumping = partial(model.model_dump, **ROUND_TRIP, **options)
+        return dump(dumping, model, reveal=self.has_secrets, what="payload")
 
     unpack = Parameters.read
 

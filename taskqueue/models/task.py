@@ -23,6 +23,19 @@ NOT_STARTED = "+"
 STEP_QUEUE = "@"
 """Begins the `ready_queue` of tasks that wait in the queue of a step; no pipeline's name contains an at sign."""
 
+DERIVED = (
+    "ready_queue",
+    "blocked_queue",
+    "slot_pipeline",
+    "step_limit_queue",
+    "timer_at",
+    "unique_debounce",
+    "unique_singleton",
+    "deadline_at",
+    "completion_pending_at",
+)
+"""The columns that the trigger computes."""
+
 
 def queue_position(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
     """The `sort_at` of a due time and a priority."""

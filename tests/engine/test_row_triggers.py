@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 
 from taskqueue.models import Pipeline, Step, Task, Worker
-from taskqueue.models.task import NOT_STARTED, PRIORITY_LIMIT, STEP_QUEUE
+from taskqueue.models.task import DERIVED, NOT_STARTED, PRIORITY_LIMIT, STEP_QUEUE
 from taskqueue.states import ENDED, ON_A_TIMER, StepKind, StepStatus, TaskStatus
 from tests.support.moves import arranging
 
@@ -18,17 +18,6 @@ pytestmark = pytest.mark.django_db
 NOW = datetime(2031, 5, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 PIPELINE = "rows/order"
-DERIVED = (
-    "ready_queue",
-    "blocked_queue",
-    "slot_pipeline",
-    "step_limit_queue",
-    "timer_at",
-    "unique_debounce",
-    "unique_singleton",
-    "deadline_at",
-    "completion_pending_at",
-)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
@@ -162,21 +163,25 @@ def is_plain(request: CheckedRequest, reserved: set[UUID]) -> bool:
 def insert_many(requests: Sequence[CheckedRequest]) -> dict[UUID, Task]:
     """Insert the tasks of plain requests, by one statement for each chunk; the tasks by their ids."""
     tasks: dict[UUID, Task] = {}
-    new_pipelines: dict[str, PipelineDefinition] = {}
-    for part in chunks(requests):
-        chunk = {request.values["id"]: request for request in part}
-        rows = sql.fetch(sql.ENQUEUE_MANY, rows_to_insert(chunk.values()))
-        for task_id, status, created_at, due_at, sort_at, is_new_pipeline in rows:
-            request = chunk[task_id]
-            columns = [status, due_at or created_at, sort_at or created_at, created_at]
-            tasks[task_id] = new_task(request.values, request.options, columns)
-            if is_new_pipeline:
-                new_pipelines[request.definition.name] = request.definition
-    for definition in new_pipelines.values():
-        sync_pipeline(definition)
+    new_pipelines: set[str] = set()
+    for chunk in chunks(requests):
+        ((created_at, names),) = sql.fetch(sql.ENQUEUE_MANY, rows_to_insert(chunk))
+        new_pipelines.update(names)
+        for request in chunk:
+            task = new_task(request.values, request.options, created_at, start_of(request.options, created_at))
+            tasks[task.pk] = task
+    for name in sorted(new_pipelines):
+        sync_pipeline(registry.get(name))
     if tasks:
         notify_on_commit()
     return tasks
+
+
+def start_of(options: Options, created_at: datetime) -> datetime | None:
+    """The time at which a task starts that ENQUEUE_MANY has inserted; None if that is its creation."""
+    if options.run_at is None or options.run_at <= created_at:
+        return None
+    return options.run_at.astimezone(created_at.tzinfo)
 
 
 def chunks(requests: Iterable[CheckedRequest]) -> Iterator[list[CheckedRequest]]:
@@ -204,12 +209,13 @@ def rows_to_insert(requests: Iterable[CheckedRequest]) -> dict[str, Any]:
 def row_to_insert(request: CheckedRequest) -> str:
     """A request as JSON, without what has its default. Its payload and labels are JSON already."""
     values, options = request.values, request.options
-    row = {"id": str(values["id"]), "pipeline": values["pipeline"]}
-    row |= {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
+    given = {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
     if options.run_at is not None:
-        row["run_at"] = options.run_at.isoformat()
-    labels = f'"labels":{values["labels"]},' if options.labels else ""
-    return f'{{"payload":{values["payload"]},{labels}{json.dumps(row)[1:]}'
+        given["run_at"] = options.run_at.isoformat()
+    labels = f',"labels":{values["labels"]}' if options.labels else ""
+    others = f",{json.dumps(given)[1:-1]}" if given else ""
+    # The name of a pipeline has nothing that JSON escapes.
+    return f'{{"id":"{values["id"]}","pipeline":"{values["pipeline"]}","payload":{values["payload"]}{labels}{others}}}'
 
 
 def for_each_item(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:

@@ -34,6 +34,8 @@ SKIP_REASONS = {
     SkipKind.BATCHED: "The items were added to task {task}, which collects a batch.",
     SkipKind.MISFIRE: "Task {task} already exists for this scheduled run.",
 }
+NOT_SHARED: Mapping[str, Any] = {"debounce_key": "", "singleton_key": "", "delay": timedelta(0), "field": ""}
+"""What `shared_keys` returns for a task that no other request shares."""
 SINGLETON_INDEX = "taskqueue_task_singleton_once"
 
 
@@ -162,7 +164,7 @@ def has_equal_payload(definition: PipelineDefinition, task: Task, values: Mappin
     return definition.payload.are_equal(codec.write(task.payload), values["payload"])
 
 
-def shared_keys(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
+def shared_keys(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> Mapping[str, Any]:
     """The singleton key and the debounce key of a request, and the delay until its task starts.
 
     A child is never debounced or batched. It can be a duplicate by its key or as a singleton.
@@ -171,16 +173,13 @@ def shared_keys(definition: PipelineDefinition, payload: str, options: Options, 
         InvalidOptions: the pipeline debounces or batches, and the request sets `run_at`.
     """
     policies = definition.policies
-    keys: dict[str, Any] = {
-        "debounce_key": "",
-        "singleton_key": "",
-        "delay": timedelta(0),
-        "field": batch_field(definition),
-    }
+    collecting = policies.debounce or policies.batch
+    if policies.singleton is None and collecting is None:
+        return NOT_SHARED
+    keys = {**NOT_SHARED, "field": batch_field(definition)}
     # "=" tells an empty key from no key.
     if policies.singleton is not None:
         keys["singleton_key"] = "=" + rendered_key(policies.singleton.template, definition, payload, options)
-    collecting = policies.debounce or policies.batch
     if collecting is None or origin.parent is not None:
         return keys
     if options.run_at is not None:

@@ -1,13 +1,12 @@
 """Enqueue: check the request, derive its keys, look for an existing task, insert.
 
-All of it runs in the caller's transaction, if there is one. Without one, a crash right after the first task of a new
-pipeline leaves the pipeline's row without its description, until the next sync writes it.
+All of it runs in the caller's transaction, if there is one.
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from django.db import transaction
 
@@ -17,9 +16,9 @@ from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.enqueue import deduplicate
 from taskqueue.engine.enqueue.options import DEFAULT_OPTIONS, NO_ORIGIN, Options, Origin
 from taskqueue.engine.enqueue.task_row import new_task, task_values
-from taskqueue.engine.runtime.notify import notify_on_commit
+from taskqueue.engine.runtime.notify import notification, notify_on_commit
 from taskqueue.engine.runtime.waits import register_cancel_events
-from taskqueue.models import Task
+from taskqueue.models import Pipeline, Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,20 +74,33 @@ def find_or_insert(definition: PipelineDefinition, values: Mapping[str, Any], op
             )
             if task is not None:
                 return task
-            # Between the statements another transaction committed the conflicting task, or removed it.
+            # Between the statements another transaction committed the conflicting task, or removed it; or the pipeline
+            # has no row yet: a new deploy, or an emptied test database, must not fail its first caller.
+            sync_new_pipeline(definition)
 
 
 def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], options: Options) -> Task | None:
-    """Insert the task; None when its key or a unique index conflicts with an existing task."""
+    """Insert the task; None when its key or a unique index conflicts with an existing task, or without a pipeline."""
     # A task and the waits for the events that cancel it are inserted together or not at all.
     with transaction.atomic() if definition.policies.cancel_on else nullcontext():
-        rows = sql.fetch(sql.ENQUEUE, values)
+        rows = sql.fetch(statement_for(values), {**values, **notification()})
         if not rows:
             return None
-        *columns, is_new_pipeline = rows[0]
-        if is_new_pipeline:
-            sync_pipeline(definition)
+        created_at, due_at, is_notified = rows[0]
         if definition.policies.cancel_on:
             register_cancel_events(definition, values["id"], values["payload"], options.labels)
-        notify_on_commit()
-    return new_task(values, options, columns)
+        if not is_notified:
+            notify_on_commit()
+    return new_task(values, options, created_at, due_at)
+
+
+def statement_for(values: Mapping[str, Any]) -> LiteralString:
+    """ENQUEUE_PLAIN for a task without a key or an origin that no other request shares, else ENQUEUE."""
+    return sql.ENQUEUE if values["key"] or values["has_origin"] or deduplicate.is_shared(values) else sql.ENQUEUE_PLAIN
+
+
+def sync_new_pipeline(definition: PipelineDefinition) -> None:
+    """Write a pipeline that has no row. Of two callers the second waits for the first, and writes the same."""
+    if not Pipeline.objects.filter(name=definition.name).exists():
+        with transaction.atomic():
+            sync_pipeline(definition)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import connection, transaction
 
 from taskqueue.engine import sql
@@ -19,6 +21,11 @@ def notify_on_commit() -> None:
     """
     if not any(hook[1] is notify_now for hook in connection.run_on_commit):
         transaction.on_commit(notify_now, robust=True)
+
+
+def notification() -> dict[str, Any]:
+    """The parameters of a statement that notifies workers as it commits, if it is a transaction of its own."""
+    return {"is_alone": connection.get_autocommit() and not connection.in_atomic_block, "channel": CHANNEL}
 
 
 def notify_now() -> None:

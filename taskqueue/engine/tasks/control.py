@@ -110,7 +110,7 @@ def needs_completion(task: Task) -> bool:
     if task.parent_id is not None:
         return True
     definition = registry.by_name().get(task.pipeline_id)
-    return definition is not None and definition.has_listeners(registry.mentions)
+    return definition is not None and definition.has_listeners(registry.mentioned)
 
 
 def retry_refusal(task: Task) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.engine import sql
+from taskqueue.engine.runtime.notify import notification
 from taskqueue.ids import uuid7
 from tests.support.database.backlogs import STATISTICS, forget_statistics, rolled_back, unchecked
 from tests.support.database.plans import HISTORY, explain, rows_read, sequential_scans
@@ -82,7 +83,14 @@ def test_the_shared_task_is_found_by_its_index(statement, index):
 
 def test_a_taken_key_is_found_by_its_index():
     options = ("window", "run_at", "rerun_of", "cron_at", "event", "parent", "parent_key", "depth")
-    request = {**VALUES, "key": "key 7", "force": False, "payload_digest": "", **dict.fromkeys(options)}
+    request = {
+        **VALUES,
+        "key": "key 7",
+        "force": False,
+        "payload_digest": "",
+        **dict.fromkeys(options),
+        **notification(),
+    }
 
     for statement in (sql.TASK_OF_KEY, sql.RESERVE_KEY, sql.ENQUEUE):
         tree = explain(statement, request)

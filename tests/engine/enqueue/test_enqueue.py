@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import transaction
 
-from taskqueue.engine.enqueue import enqueue
+from taskqueue.engine.enqueue import bulk, enqueue
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.errors import InvalidOptions, InvalidPayload, NotSerializable, TooLarge, UnknownPipeline
@@ -159,3 +159,40 @@ def test_a_too_large_payload_is_refused_with_size_and_setting(settings):
 
     with pytest.raises(TooLarge, match=r"PAYLOAD_MAX_BYTES"):
         enqueue.enqueue("engine/atomic", {"name": "a" * 100})
+
+
+def enqueue_alone(options: Options) -> Task:
+    return enqueue.enqueue("engine/one-step", {"number": 1}, options=options)
+
+
+def enqueue_in_bulk(options: Options) -> Task:
+    (task,) = bulk.enqueue_all(bulk.check_all([bulk.Request("engine/one-step", {"number": 1}, options)]))
+    return task
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"key": "k", "labels": {"tenant": "a"}, "subject": "shop.order:7"},
+        {"priority": 7},
+        {"run_at": datetime(2020, 1, 1, tzinfo=UTC), "priority": -7},
+        {"run_at": datetime(2099, 1, 1, tzinfo=timezone(timedelta(hours=5))), "priority": 7},
+    ],
+)
+@pytest.mark.parametrize("enqueue_one", [enqueue_alone, enqueue_in_bulk])
+def test_the_returned_task_has_the_values_of_its_row(enqueue_one, options):
+    task = enqueue_one(Options(**options))
+
+    stored = Task.objects.get()
+    returned = {name: value for name, value in vars(task).items() if name != "_state"}
+    assert returned == {name: getattr(stored, name) for name in returned}
+    assert returned.keys() > {"id", "pipeline_id", "status", "due_at", "sort_at", "created_at", "result", "parent_id"}
+    assert (task.payload, task.ready_queue, task.pipeline.name) == (
+        stored.payload,
+        stored.ready_queue,
+        task.pipeline_id,
+    )
+    task.priority = 9
+    task.refresh_from_db()
+    assert (task, task.priority, task._state.adding) == (stored, stored.priority, False)

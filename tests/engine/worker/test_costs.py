@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.db.models.functions import Now
 
 from taskqueue import Rate, each, pipeline, step
@@ -40,13 +41,21 @@ def one_by_one(steps: int) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_enqueue_costs_one_commit_and_one_notification():
+@pytest.mark.parametrize("options", [{}, {"key": "k"}, {"priority": 5, "labels": {"tenant": "a"}}])
+def test_enqueue_costs_one_statement_which_commits_and_notifies(options):
     one_step.enqueue(1)
 
-    with costs(statements=2, commits=2):
+    with costs(statements=1, commits=1):
+        one_step.using(**options).enqueue(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_a_transaction_each_task_costs_one_statement_and_the_transaction_one_notification():
+    one_step.enqueue(1)
+
+    with costs(statements=2 + 1, commits=1), transaction.atomic():
         one_step.enqueue(1)
-    with costs(statements=2, commits=2):
-        one_step.using(key="k").enqueue(1)
+        one_step.enqueue(2)
 
 
 @pytest.mark.django_db(transaction=True)

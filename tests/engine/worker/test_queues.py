@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
 
 from taskqueue import Limit, pipeline, step
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
-from taskqueue.engine.runtime.notify import CHANNEL
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.runtime.taken_queues import taken_queues, taking
 from taskqueue.engine.worker import pace
 from taskqueue.engine.worker.claims import claim
-from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Task, Worker
 from taskqueue.queues import TakenQueues
 from taskqueue.testing import InProcessWorker, advance
+from tests.support.notifications import notification_count
 from tests.support.pipelines.basic import one_step
-from tests.support.waiting import WAIT_TIMEOUT
 
 pytestmark = pytest.mark.django_db
 
@@ -150,19 +146,8 @@ def test_work_of_other_queues_is_not_claimable():
 def was_notified(transactional_db):
     """Tells whether workers have been notified since the last call."""
     sync_pipelines()
-    with closing(private_connection()) as listener:
-        listener.execute(f"LISTEN {CHANNEL}")
-
-        def was_notified() -> bool:
-            # PostgreSQL delivers notifications in the order of the commits, so this one comes last.
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_notify(%s, 'the end')", [CHANNEL])
-            payloads: list[str] = []
-            while "the end" not in payloads:
-                payloads += [each.payload for each in listener.notifies(timeout=WAIT_TIMEOUT, stop_after=1)]
-            return len(payloads) > 1
-
-        yield was_notified
+    with notification_count() as count:
+        yield lambda: count() > 0
 
 
 @pytest.mark.django_db(transaction=True)

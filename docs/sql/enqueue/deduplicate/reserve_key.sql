@@ -1,5 +1,5 @@
--- Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain requests.
--- Concurrent callers with a new key wait here for the first one's commit.
+-- Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for requests that
+-- share no task. Concurrent callers with a new key wait here for the first one's commit.
 -- Parameters: :pipeline text, :key text, :id uuid, :window interval, :payload_digest text, :force boolean
 INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
 SELECT :pipeline::text, :key::text, :id::uuid, statement_timestamp() + :window::interval,

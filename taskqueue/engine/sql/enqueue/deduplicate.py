@@ -1,15 +1,56 @@
-"""Requests that may find an existing task: idempotency keys, debounce, batch. And the next due schedule."""
+"""Requests that may find an existing task: `ENQUEUE`, idempotency keys, debounce, batch. And the next due schedule."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.enqueue.single import KEY_IS_FREE, OF_KEY
+from taskqueue.engine.sql.enqueue.single import CREATED, PIPELINE_EXISTS, insert_task
 from taskqueue.engine.sql.run import selected
 from taskqueue.models import Task
 
-# Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain
-# requests. Concurrent callers with a new key wait here for the first one's commit.
+# The row of a request's key, as a range: with an order only the key's index fits it, whatever the statistics say.
+OF_KEY: Final = """(taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
+            AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)"""
+
+# Whether a request's key belongs to a task, by a read that takes no lock: callers with one key must not wait for each
+# other, once its task exists.
+KEY_IS_FREE: Final = f"""(%(force)s::boolean OR (
+        SELECT true FROM taskqueue_idempotencykey taken
+        WHERE {OF_KEY} AND taken.expires_at > statement_timestamp()
+        ORDER BY taken.pipeline_id, taken.key LIMIT 1
+    ) IS NULL)"""
+
+OTHER_COLUMNS: Final = """,
+    rerun_of_id, debounce_key, singleton_key, cron_at, event_id, parent_id, parent_key, parallel_step, depth,
+    shares_slot"""
+OTHER_VALUES: Final = """,
+    %(rerun_of)s::uuid, %(debounce_key)s::text, %(singleton_key)s::text, %(cron_at)s::timestamptz, %(event)s::uuid,
+    %(parent)s::uuid, %(parent_key)s::text, '', %(depth)s::smallint, false"""
+START: Final = "greatest(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval)"
+
+# Create any task, with its idempotency key. No row when its key stands for another task, when a unique index
+# (singleton, debounce, the run of a schedule) finds one, or when its pipeline has no row.
+ENQUEUE: Final = f"""
+WITH reserved AS (
+    -- Of several callers with a new key the first wins; the others wait for its commit and then insert no task.
+    INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
+    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
+        %(payload_digest)s::text
+    WHERE %(key)s::text <> '' AND {PIPELINE_EXISTS} AND {KEY_IS_FREE}
+    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
+        payload_digest = EXCLUDED.payload_digest
+    WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
+    RETURNING 1
+)
+{insert_task(START, OTHER_COLUMNS, OTHER_VALUES)}
+WHERE {PIPELINE_EXISTS} AND (%(key)s::text = '' OR EXISTS (SELECT FROM reserved))
+-- A singleton, a debounced task, a batch, or the run of a schedule that exists already.
+ON CONFLICT DO NOTHING
+{CREATED}
+"""
+
+# Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for
+# requests that share no task. Concurrent callers with a new key wait here for the first one's commit.
 RESERVE_KEY: Final = f"""
 INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
 SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
