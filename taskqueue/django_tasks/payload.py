@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from django.apps import apps
+from django.conf import settings
 from django.utils.module_loading import import_string
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -58,13 +61,25 @@ NO_ARGUMENTS: Final = TaskCall()
 def import_task(path: str) -> AnyTask:
     """Import the task at this path.
 
+    Payloads come from callers of the API too, and a first import runs the code of a module: so no module is imported
+    but those of the project.
+
     Raises:
-        ImportError: there is none.
+        ImportError: there is none, or it is in another package than those of the project.
     """
+    if path.rpartition(".")[0] not in sys.modules and path.partition(".")[0] not in project_packages():
+        raise ImportError(f"{path} is outside of the packages of INSTALLED_APPS, ROOT_URLCONF and the settings.")
     found = import_string(path)
     if not isinstance(found, Task):
         raise ImportError(f"{path} is no @task function.")  # noqa: TRY004 - as for a missing name
     return found
+
+
+def project_packages() -> set[str]:
+    """The top-level packages of the installed apps, of the settings and of ROOT_URLCONF."""
+    modules = [app.name for app in apps.get_app_configs()]
+    modules += [str(getattr(settings, name, "")) for name in ("SETTINGS_MODULE", "ROOT_URLCONF")]
+    return {module.partition(".")[0] for module in modules} - {""}
 
 
 def task_at(path: str) -> AnyTask | None:

@@ -22,7 +22,6 @@ from taskqueue.django_tasks.payload import (
     Using,
     import_task,
     path_of,
-    task_at,
 )
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.models import Task as TaskRow
@@ -40,8 +39,12 @@ def create_task(task: AnyTask, args: Any, kwargs: Any) -> TaskRow:
         TypeError: an argument is no JSON value.
         NotSerializable, TooLarge, InvalidContext: as `BoundPipeline.enqueue` says.
     """
-    path, original = task.module_path, task_at(task.module_path)
-    if original is None or original.func is not task.func:
+    path = task.module_path
+    try:
+        original = import_task(path)
+    except ImportError as error:
+        raise InvalidTask(f"{path} is not the task: a worker could not import it. {error}") from error
+    if original.func is not task.func:
         raise InvalidTask(f"{path} is not the task: a worker could not import it. Give it the name of its function.")
     values: dict[str, Any] = {"args": normalize_json(args), "kwargs": normalize_json(kwargs)}
     call = TaskCall(**values, using=changes(task, original))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.engine.runtime.outcomes import Failed, RetryLater
 from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError, InvalidContext, InvalidPayload, StepTimedOut, TooLarge
-from taskqueue.models import Pipeline, Schedule, Step
+from taskqueue.models import Attempt, Pipeline, Schedule, Step
 from taskqueue.models import Task as Row
 from taskqueue.policies import Singleton
 from taskqueue.testing import InProcessWorker, work
@@ -278,6 +279,16 @@ def test_by_path_only_tasks_are_called(path):
 
     assert isinstance(outcome, RetryLater), "a deploy may bring the function"
     assert outcome.failed.error_type in ("ImportError", "ModuleNotFoundError")
+
+
+def test_a_payload_imports_no_module_outside_of_the_project(monkeypatch):
+    monkeypatch.delitem(sys.modules, "antigravity", raising=False)
+    enqueue("django-tasks/by-path", {"task": "antigravity.fly"})
+
+    work()
+
+    assert "outside of the packages of INSTALLED_APPS" in Attempt.objects.get().error_message
+    assert "antigravity" not in sys.modules
 
 
 def test_limits_that_would_not_hold_are_refused():
