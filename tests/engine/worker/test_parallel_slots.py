@@ -1,0 +1,224 @@
+"""A parallel step with a limit passes its slot on to the next one, without the lock of its parent."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from taskqueue import each, pipeline, step
+from taskqueue.engine.execution.run import execute_task
+from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.settle import settle
+from taskqueue.models import Pipeline, Step, Task
+from taskqueue.testing import InProcessWorker
+from tests.support.database.costs import costs
+from tests.support.database.races import OpenTransaction, run_concurrently, wait_for_blocked_session
+from tests.support.endings import finish, outputs_of
+from tests.support.moves import arranging
+from tests.support.pipelines.basic import one_step
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "parallel-slots/three"
+
+
+@step
+def same(number: int) -> int:
+    return number
+
+
+@pipeline(NAME)
+def three(steps: int) -> int:
+    return sum(each(same, range(steps), limit=3))
+
+
+@pytest.fixture
+def worker():
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def begin(worker, steps):
+    """A task that waits for its parallel steps, and the leases of the first three."""
+    task = three.enqueue(steps)
+    worker.work(budget=timedelta(0))
+    return task, [lease for _ in range(3) for lease in claim(ClaimRequest(worker.worker))]
+
+
+def executed(lease, worker):
+    return execute_task(lease, activity=worker.activity, stopping=lambda: False)
+
+
+def end(lease, worker, *, most=1, claims=True):
+    return settle(
+        lease, executed(lease, worker), claim_request=ClaimRequest(worker.worker, most=most) if claims else None
+    )
+
+
+def unfinished(task, *statuses):
+    return Task.objects.filter(parent=task, status__in=statuses).count()
+
+
+def test_the_step_the_end_and_the_next_start_are_one_statement(worker):
+    task, (first, *_others) = begin(worker, 6)
+
+    with costs(statements=1, commits=1):
+        (following,) = end(first, worker)
+
+    assert following.parent_key == "same#4"
+    recorded = Step.objects.get(task=task, key="same")
+    assert (recorded.status, recorded.output, recorded.child_id, recorded.input) == (
+        "succeeded",
+        0,
+        None,
+        {"number": 0},
+    )
+    assert not Task.objects.filter(pk=first.task).exists()
+    assert not Step.objects.filter(task_id=first.task).exists()
+    assert unfinished(task, "running") == 3
+    assert unfinished(task, "queued") == 0
+
+
+def test_without_a_claim_the_next_one_is_queued(worker):
+    task, (first, *_others) = begin(worker, 6)
+
+    assert end(first, worker, claims=False) == []
+
+    assert unfinished(task, "running", "queued") == 3
+    assert Task.objects.get(parent=task, status="queued").parent_key == "same#4"
+
+
+def test_the_last_ones_queue_the_parent(worker):
+    task, leases = begin(worker, 3)
+
+    for lease in leases[:2]:
+        assert end(lease, worker) == []
+    (following,) = end(leases[2], worker)
+
+    assert following.task == task.pk
+    assert end(following, worker) == []
+    task.refresh_from_db()
+    assert (task.status, task.result) == ("succeeded", 3)
+
+
+def test_concurrent_ends_take_different_tasks(worker):
+    task, leases = begin(worker, 15)
+
+    for _ in range(4):
+        leases.extend(lease for found in run_concurrently(3, lambda: end(leases.pop(), worker)) for lease in found)
+        assert len({lease.task for lease in leases}) == 3
+        assert unfinished(task, "running") == 3
+        assert unfinished(task, "queued") == 0
+
+    assert Step.objects.filter(task=task, status="succeeded").count() == 12
+    run_concurrently(3, lambda: end(leases.pop(), worker, claims=False))
+    assert finish(task).result == sum(range(15))
+
+
+def test_an_end_under_the_parents_lock_waits_for_the_next_task_that_another_end_has_taken(worker):
+    task, (first, second, third) = begin(worker, 5)
+    outcome = executed(first, worker)
+    passing = OpenTransaction(lambda: settle(first, outcome, claim_request=ClaimRequest(worker.worker)))
+    with ThreadPoolExecutor(1) as pool:
+        under_lock = pool.submit(run_concurrently, 1, lambda: end(replace(second, parallel_limit=None), worker))
+        wait_for_blocked_session()
+        passing.end()
+        ((fifth,),) = under_lock.result(timeout=90)
+
+    assert fifth.parent_key == "same#5"
+    (fourth,) = passing.future.result()
+    assert fourth.parent_key == "same#4"
+    assert unfinished(task, "running") == 3
+    for lease in (third, fourth):
+        assert end(lease, worker) == []
+    (following,) = end(fifth, worker)
+    assert following.task == task.pk
+
+
+def test_a_locked_task_is_left_to_the_next_end(worker):
+    task, (first, *_others) = begin(worker, 6)
+    locking = OpenTransaction(lambda: Task.objects.select_for_update().get(parent=task, parent_key="same#4"))
+
+    (following,) = end(first, worker)
+
+    assert following.parent_key == "same#5"
+    locking.end()
+
+
+def test_an_older_task_of_another_pipeline_comes_first(worker):
+    task, (first, *_others) = begin(worker, 6)
+    other = one_step.using(priority=60).enqueue(1)
+
+    (following,) = end(first, worker)
+
+    assert following.task == other.pk
+    assert Task.objects.get(parent=task, status="queued").parent_key == "same#4"
+
+
+def test_a_worker_that_claims_several_takes_the_next_one_too(worker):
+    task, (first, *_others) = begin(worker, 6)
+    other = one_step.using(priority=60).enqueue(1)
+
+    following = end(first, worker, most=20)
+
+    assert following[0].task == other.pk
+    assert [lease.parent_key for lease in following] == ["", "same#4"]
+    assert unfinished(task, "running") == 3
+
+
+def test_a_paused_pipelines_next_one_is_queued(worker):
+    task, (first, *_others) = begin(worker, 6)
+    Pipeline.objects.filter(name=NAME).update(paused_at="2026-01-01T00:00Z")
+
+    assert end(first, worker) == []
+
+    assert (unfinished(task, "running"), unfinished(task, "queued")) == (2, 1)
+
+
+def test_a_lost_lease_passes_no_slot_on(worker):
+    task, (first, *_others) = begin(worker, 6)
+    with arranging():
+        Task.objects.filter(pk=first.task).update(lease=7)
+
+    assert end(first, worker) == []
+
+    assert unfinished(task, "running", "queued") == 3
+    assert Step.objects.get(task=task, key="same").status == "waiting"
+
+
+def test_a_cancelled_parent_gets_no_result(worker):
+    task, (first, *_others) = begin(worker, 6)
+    control.cancel(task.pk, reason="no")
+
+    assert end(first, worker) == []
+
+    assert not Task.objects.filter(parent=task).exists()
+    assert not Step.objects.filter(task=task, status="succeeded").exists()
+
+
+def test_a_released_one_keeps_its_slot_and_passes_it_on_later(worker):
+    task, (first, *_others) = begin(worker, 6)
+    settle(first, execute_task(first, activity=worker.activity, stopping=lambda: True), claim_request=None)
+    assert unfinished(task, "running", "queued") == 3
+
+    (again,) = claim(ClaimRequest(worker.worker))
+    (following,) = end(again, worker)
+
+    assert (again.task, again.number, following.parent_key) == (first.task, 2, "same#4")
+
+
+def test_the_sizes_of_all_results_are_counted(settings, worker):
+    settings.TASKQUEUE = {"TASK_OUTPUT_MAX_BYTES": 48 * 16}
+
+    task, leases = begin(worker, 12)
+    while leases and leases[0].parent_key:
+        leases.extend(end(leases.pop(0), worker))
+
+    assert set(outputs_of(task)) >= {"same#12"}
+    task.refresh_from_db()
+    assert task.output_bytes == sum(len(str(number)) for number in range(12))
