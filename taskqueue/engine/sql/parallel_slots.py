@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from taskqueue.engine.sql.children import COUNTED_WITH_SLOT, HAS_MORE_ROWS, OWN_STEP, WAITING_FOR_SLOT
-from taskqueue.engine.sql.claims import CLAIM
+from taskqueue.engine.sql.claims import CLAIM, CLAIMED_COLUMNS
 from taskqueue.engine.sql.queues import LIMITS_STEPS, LIMITS_TASKS, PIPELINE_QUEUE, is_taken, rank
 
 # Lock the ended task, its parent's step and the next task, and record the result. The first lock may be waited for,
@@ -86,6 +86,31 @@ QUEUED_NEXT: Final = """queued AS (
 PASS_PARALLEL_SLOT: Final = f"""
 WITH {END_AND_PASS_SLOT}, {QUEUED_NEXT.replace("<unclaimed>", "")}
 SELECT id FROM settled
+"""
+
+# End a parallel step, and claim the next one of its limit before all other tasks; queue it if this worker does not take
+# it or is draining. The last column of the one row: whether that is done.
+PASS_PARALLEL_SLOT_AND_CONTINUE: Final = f"""
+WITH {END_AND_PASS_SLOT}, {PASSED_SLOT}, continued AS (
+    UPDATE taskqueue_task task
+    SET status = CASE WHEN is_taken THEN 'running' ELSE 'queued' END,
+        worker_id = CASE WHEN is_taken THEN %(claiming_worker)s::int ELSE task.worker_id END,
+        lease = task.lease + is_taken::int,
+        started_at = CASE WHEN is_taken THEN coalesce(task.started_at, statement_timestamp()) ELSE task.started_at END,
+        due_at = statement_timestamp(), sort_at = statement_timestamp() - make_interval(secs => task.priority),
+        output_bytes = (SELECT output_bytes FROM ended),
+        code_began = CASE
+            WHEN task.code_began <> '' OR NOT is_taken THEN task.code_began
+            ELSE coalesce(%(kept)s::jsonb #>> ARRAY[task.pipeline_id, task.version], passed_slot.fingerprint)
+        END
+    FROM (SELECT) AS one LEFT JOIN passed_slot ON NOT EXISTS (
+        SELECT FROM taskqueue_worker WHERE id = %(claiming_worker)s::int AND draining_at IS NOT NULL
+    ) CROSS JOIN LATERAL (SELECT passed_slot.from_queue IS NOT NULL AS is_taken) AS taken
+    WHERE task.id = (SELECT id FROM next)
+    RETURNING {CLAIMED_COLUMNS.replace("next_task.", "passed_slot.")}
+)
+SELECT continued.*, EXISTS (SELECT FROM settled) AS has_ended
+FROM (SELECT) AS one LEFT JOIN continued ON continued.from_queue IS NOT NULL
 """
 
 CLAIMED_NEXT: Final = """due_at = coalesce(task.due_at, statement_timestamp()),

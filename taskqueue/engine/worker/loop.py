@@ -15,7 +15,7 @@ from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.held_ends import hold, settle_with_held, write_held
-from taskqueue.engine.worker.session import WorkerSession, next_request
+from taskqueue.engine.worker.session import ClaimPace, WorkerSession, next_request
 
 OnExecution = Callable[[Lease, Outcome, timedelta], None]
 """Called after the outcome of an execution is written or held, with the lease, the outcome and the duration."""
@@ -48,8 +48,8 @@ def run_until_idle(
         django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this
             worker's row (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
     """
-    deadline = time.monotonic() + budget.total_seconds()
-    prefetched, held, most, executions = session.activity.prefetched, session.activity.held_ends, 1, 0
+    deadline, pace = time.monotonic() + budget.total_seconds(), ClaimPace(session, MOST_PREFETCHED)
+    prefetched, held, executions = session.activity.prefetched, session.activity.held_ends, 0
     prefetched.extend(first_claim(session, stopping))
     while (lease := next_of(prefetched)) is not None:
         session.activity.set_unsettled(lease)
@@ -57,10 +57,10 @@ def run_until_idle(
         is_usable = is_fresh(lease, session)
         outcome = execute_task(lease, activity=session.activity, stopping=stopping) if is_usable else Release()
         duration = time.monotonic() - started_at
-        most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
-        claims_more = not prefetched and time.monotonic() < deadline and not stopping()
-        claim_request = next_request(session, most) if claims_more else None
-        if not (prefetched and duration < SHORT and hold(held, lease, outcome)):
+        is_short = is_usable and duration < SHORT
+        may_claim = time.monotonic() < deadline and not stopping()
+        claim_request = pace.request_after(lease, is_short=is_short) if may_claim else None
+        if not (prefetched and is_short and hold(held, lease, outcome)):
             outcome, leases = settle_with_held(held, lease, outcome, claim_request)
             prefetched.extend(leases)
         session.activity.set_unsettled(None)

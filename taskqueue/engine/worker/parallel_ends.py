@@ -7,6 +7,7 @@ under the lock of their parent.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from django.db import transaction
 
@@ -14,10 +15,11 @@ from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
-from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.lease import Lease, to_lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.outcomes import Failed, Succeeded
 from taskqueue.engine.tasks.completion import complete_parallel_step
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.limited_claims import admit_and_claim
 from taskqueue.engine.worker.outcome_statements import statement_for
 
@@ -28,6 +30,8 @@ def settle_parallel_step(lease: Lease, outcome: Succeeded | Failed, claim_reques
         leases = pass_slot(lease, outcome, claim_request)
         if leases is not None:
             return leases
+    if claim_request is not None and claim_request.most == 0:
+        claim_request = None
     if isinstance(outcome, Succeeded) and outcome.last_step is not None:
         # Before the end waits for the parent's lock: a step that was called is not to be called again after a crash.
         sql.fetch(sql.CHECKPOINT, {**outcome.last_step, **lease.fence})
@@ -49,6 +53,8 @@ def pass_slot(lease: Lease, outcome: Succeeded, claim_request: ClaimRequest | No
         "logs": (outcome.last_step or {}).get("logs"),
         "limit": settings().TASK_OUTPUT_MAX_BYTES,
     }
+    if claim_request is not None and claim_request.continues:
+        return pass_slot_and_continue(values, claim_request)
     if claim_request is None:
         if not sql.fetch(sql.PASS_PARALLEL_SLOT, values):
             return None
@@ -62,6 +68,17 @@ def pass_slot(lease: Lease, outcome: Succeeded, claim_request: ClaimRequest | No
     if is_queued and is_for_others(leases, claim_request):
         notify_on_commit()
     return leases if limited is None else admit_and_claim(limited, claim_request)
+
+
+def pass_slot_and_continue(values: dict[str, Any], claim_request: ClaimRequest) -> list[Lease] | None:
+    """As `pass_slot`, but claim the next one of the limit before all other tasks. Without it, claim as requested."""
+    ((*columns, has_ended),) = sql.fetch(sql.PASS_PARALLEL_SLOT_AND_CONTINUE, {**values, **claim_request.parameters})
+    if not has_ended:
+        return None
+    if columns[0] is not None:
+        return [to_lease(claim_request.worker, tuple(columns))]
+    notify_on_commit()
+    return claim(claim_request) if claim_request.most else []
 
 
 def end_under_lock(lease: Lease, outcome: Succeeded | Failed, claim_request: ClaimRequest | None) -> list[Lease]:

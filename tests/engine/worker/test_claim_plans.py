@@ -124,7 +124,15 @@ def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(parent):
     assert next_one.status == "queued"
 
 
-def test_a_passed_slot_reads_one_step_of_the_parent_and_the_tasks_within_the_limit(parent, worker):
+@pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        (sql.PASS_PARALLEL_SLOT, "queued"),
+        (sql.PASS_PARALLEL_SLOT_AND_CLAIM, "queued"),  # older tasks come first
+        (sql.PASS_PARALLEL_SLOT_AND_CONTINUE, "running"),
+    ],
+)
+def test_a_passed_slot_reads_one_step_of_the_parent_and_the_tasks_within_the_limit(parent, worker, statement, then):
     parallel_step, next_one = Task.objects.filter(parent_key__in=["step 2501", "step 2509"]).order_by("parent_key")
     with arranging():
         Task.objects.filter(pk=parallel_step.pk).update(
@@ -133,7 +141,7 @@ def test_a_passed_slot_reads_one_step_of_the_parent_and_the_tasks_within_the_lim
     ended = {"task": parallel_step.pk, "worker": worker, "lease": 1, "parent": parent.pk, "result": "1", "logs": None}
     values = {**ClaimRequest(worker).parameters, **code(["engine/one-step"]), **ended, "limit": 1_000_000}
 
-    tree = explain(sql.PASS_PARALLEL_SLOT_AND_CLAIM, values)
+    tree = explain(statement, values)
 
     assert not sequential_scans(tree)
     limit = 8
@@ -144,10 +152,12 @@ def test_a_passed_slot_reads_one_step_of_the_parent_and_the_tasks_within_the_lim
     assert Step.objects.get(task=parent, key="step 2501").output == 1
     assert not Task.objects.filter(pk=parallel_step.pk).exists()
     next_one.refresh_from_db()
-    assert next_one.status == "queued"  # older tasks come first
+    assert next_one.status == then
 
 
-@pytest.mark.parametrize("statement", [sql.PASS_PARALLEL_SLOT, sql.PASS_PARALLEL_SLOT_AND_CLAIM])
+@pytest.mark.parametrize(
+    "statement", [sql.PASS_PARALLEL_SLOT, sql.PASS_PARALLEL_SLOT_AND_CLAIM, sql.PASS_PARALLEL_SLOT_AND_CONTINUE]
+)
 def test_a_plan_of_a_passed_slot_that_was_made_for_empty_tables_reads_by_indexes(statement, worker):
     forget_statistics()
     names = dict.fromkeys(numbered(statement)[1])

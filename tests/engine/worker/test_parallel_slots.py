@@ -11,10 +11,13 @@ import pytest
 from taskqueue import each, pipeline, step
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.loop import MOST_PREFETCHED
+from taskqueue.engine.worker.session import ClaimPace
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Pipeline, Step, Task
+from taskqueue.models import Pipeline, Step, Task, Worker
 from taskqueue.testing import InProcessWorker
 from tests.support.database.costs import costs
 from tests.support.database.races import OpenTransaction, run_concurrently, wait_for_blocked_session
@@ -52,6 +55,12 @@ def begin(worker, steps):
 
 def executed(lease, worker):
     return execute_task(lease, activity=worker.activity, stopping=lambda: False)
+
+
+def continued(lease, worker, *, most=0):
+    """The next leases of a worker that goes on with the limit of the step that it ends."""
+    request = ClaimRequest(worker.worker, most=most, continues=True)
+    return settle(lease, executed(lease, worker), claim_request=request)
 
 
 def end(lease, worker, *, most=1, claims=True):
@@ -222,3 +231,88 @@ def test_the_sizes_of_all_results_are_counted(settings, worker):
     assert set(outputs_of(task)) >= {"same#12"}
     task.refresh_from_db()
     assert task.output_bytes == sum(len(str(number)) for number in range(12))
+
+
+def test_a_worker_with_prefetched_tasks_goes_on_with_the_limit(worker):
+    task, (first, second, _third) = begin(worker, 6)
+    one_step.using(priority=60).enqueue(1)
+
+    with costs(statements=1, commits=1):
+        (following,) = continued(first, worker)
+
+    assert (following.parent_key, following.number, following.worker) == ("same#4", 1, worker.worker)
+    assert claim_columns(following) == claim_columns(second)
+    assert unfinished(task, "running") == 3
+    assert [lease.parent_key for lease in continued(following, worker)] == ["same#5"]
+
+
+def claim_columns(lease):
+    """What two parallel steps of a parent have in common."""
+    return replace(lease, task=None, payload="", parent_key=""), lease.queue, lease.pipeline_queue, lease.parallel_limit
+
+
+@pytest.mark.parametrize("most", [0, 1])
+@pytest.mark.parametrize("obstacle", ["paused", "draining"])
+def test_a_worker_that_may_not_go_on_queues_the_next_one(worker, most, obstacle):
+    task, (first, *_others) = begin(worker, 6)
+    if obstacle == "paused":
+        Pipeline.objects.filter(name=NAME).update(paused_at="2026-01-01T00:00Z")
+    else:
+        Worker.objects.filter(pk=worker.worker).update(draining_at="2026-01-01T00:00Z")
+
+    assert continued(first, worker, most=most) == []
+
+    assert (unfinished(task, "running"), unfinished(task, "queued")) == (2, 1)
+    assert Task.objects.get(parent=task, status="queued").lease == 0
+
+
+def test_after_the_last_one_other_tasks_are_claimed(worker):
+    task, (first, second, third) = begin(worker, 3)
+    other = one_step.enqueue(1)
+
+    assert continued(first, worker) == []
+    assert [lease.task for lease in continued(second, worker, most=1)] == [other.pk]
+    assert [lease.task for lease in continued(third, worker, most=1)] == [task.pk]
+
+
+def test_a_fan_out_lets_other_tasks_run_in_between():
+    order = []
+
+    @step
+    def note(number: int) -> int:
+        if number == 5:
+            urgent.using(priority=60).enqueue()
+        order.append(number)
+        return number
+
+    @pipeline("parallel-slots/urgent")
+    def urgent() -> None:
+        order.append("urgent")
+
+    @pipeline("parallel-slots/noting")
+    def noting() -> int:
+        return len(each(note, range(200), limit=4))
+
+    task = finish(noting.enqueue())
+
+    assert task.result == 200
+    assert order.index("urgent") - order.index(5) <= MOST_PREFETCHED + 2 * 4
+    assert sorted(number for number in order if number != "urgent") == list(range(200))
+
+
+def test_in_strict_order_no_worker_goes_on(worker):
+    _task, (first, *_others) = begin(worker, 6)
+    with InProcessWorker(queues="default", strict=True) as strict, taking(strict._taken):
+        assert not ClaimPace(strict, 20).request_after(first, is_short=True).continues
+    assert ClaimPace(worker, 20).request_after(first, is_short=True).continues
+
+
+def test_a_worker_goes_on_as_often_as_it_could_have_claimed_tasks(worker):
+    _task, (first, *_others) = begin(worker, 6)
+    pace = ClaimPace(worker, 3)
+
+    requests = [pace.request_after(first, is_short=True) for _ in range(8)]
+
+    assert [request.continues for request in requests] == [True, True, True, False] * 2
+    assert not pace.request_after(first, is_short=False).continues
+    assert not pace.request_after(replace(first, parallel_limit=None), is_short=True).continues
