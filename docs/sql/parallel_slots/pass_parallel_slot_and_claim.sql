@@ -40,19 +40,19 @@ WITH ended AS MATERIALIZED (
         AND EXISTS (SELECT FROM recording)
     ORDER BY sibling.parent_id, sibling.id LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
+), own_step AS (
+    -- It has one unless it ends with the call of its step.
+    DELETE FROM taskqueue_step WHERE task_id = :task::uuid
+        AND key = (SELECT parent_key FROM ended) AND EXISTS (SELECT FROM next)
+    RETURNING failures, logs
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = 'succeeded', output = :result::jsonb, error = NULL, child_id = NULL, until = NULL,
-        failures = coalesce((SELECT own_step.failures FROM taskqueue_step own_step
-            WHERE own_step.task_id = :task::uuid AND own_step.key = (SELECT parent_key FROM ended)), 0),
-        logs = coalesce(:logs::jsonb, (SELECT own_step.logs FROM taskqueue_step own_step
-            WHERE own_step.task_id = :task::uuid AND own_step.key = (SELECT parent_key FROM ended))),
+        failures = coalesce((SELECT failures FROM own_step), 0),
+        logs = coalesce(:logs::jsonb, (SELECT logs FROM own_step)),
         started_at = coalesce((SELECT started_at FROM ended), step.started_at),
         finished_at = greatest(statement_timestamp(), step.started_at)
     WHERE step.id = (SELECT id FROM recording) AND EXISTS (SELECT FROM next)
-), ended_step AS (
-    DELETE FROM taskqueue_step WHERE task_id = :task::uuid
-        AND key = (SELECT parent_key FROM ended) AND EXISTS (SELECT FROM next)
 ), settled AS (
     DELETE FROM taskqueue_task
     WHERE id = :task::uuid AND EXISTS (SELECT FROM next)

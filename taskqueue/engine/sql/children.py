@@ -290,10 +290,6 @@ WAITING_FOR_SLOT: Final = """taskqueue_task sibling
         AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
             AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END"""
 
-# The row of an ended parallel step's own step, which it has unless it ended with the call of its step.
-OWN_STEP: Final = """taskqueue_step own_step
-            WHERE own_step.task_id = %(task)s::uuid AND own_step.key = (SELECT parent_key FROM ended)"""
-
 # Give the result of an ended parallel step to its parent's step, queue the next one of its limit, queue the parent if
 # this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
 # in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns

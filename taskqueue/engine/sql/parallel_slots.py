@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.children import COUNTED_WITH_SLOT, HAS_MORE_ROWS, OWN_STEP, WAITING_FOR_SLOT
+from taskqueue.engine.sql.children import COUNTED_WITH_SLOT, HAS_MORE_ROWS, WAITING_FOR_SLOT
 from taskqueue.engine.sql.claims import CLAIM, CLAIMED_COLUMNS
 from taskqueue.engine.sql.queues import LIMITS_STEPS, LIMITS_TASKS, PIPELINE_QUEUE, is_taken, rank
 
@@ -40,17 +40,19 @@ END_AND_PASS_SLOT: Final = f"""ended AS MATERIALIZED (
         AND EXISTS (SELECT FROM recording)
     ORDER BY sibling.parent_id, sibling.id LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
+), own_step AS (
+    -- It has one unless it ends with the call of its step.
+    DELETE FROM taskqueue_step WHERE task_id = %(task)s::uuid
+        AND key = (SELECT parent_key FROM ended) AND EXISTS (SELECT FROM next)
+    RETURNING failures, logs
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = 'succeeded', output = %(result)s::jsonb, error = NULL, child_id = NULL, until = NULL,
-        failures = coalesce((SELECT own_step.failures FROM {OWN_STEP}), 0),
-        logs = coalesce(%(logs)s::jsonb, (SELECT own_step.logs FROM {OWN_STEP})),
+        failures = coalesce((SELECT failures FROM own_step), 0),
+        logs = coalesce(%(logs)s::jsonb, (SELECT logs FROM own_step)),
         started_at = coalesce((SELECT started_at FROM ended), step.started_at),
         finished_at = greatest(statement_timestamp(), step.started_at)
     WHERE step.id = (SELECT id FROM recording) AND EXISTS (SELECT FROM next)
-), ended_step AS (
-    DELETE FROM taskqueue_step WHERE task_id = %(task)s::uuid
-        AND key = (SELECT parent_key FROM ended) AND EXISTS (SELECT FROM next)
 ), settled AS (
     DELETE FROM taskqueue_task
     WHERE id = %(task)s::uuid AND EXISTS (SELECT FROM next)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from taskqueue import each, pipeline, step
+from taskqueue import Retry, each, pipeline, step
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.taken_queues import taking
@@ -17,7 +18,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.loop import MOST_PREFETCHED
 from taskqueue.engine.worker.session import ClaimPace
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Pipeline, Step, Task, Worker
+from taskqueue.models import Attempt, Pipeline, Step, Task, Worker
 from taskqueue.testing import InProcessWorker
 from tests.support.database.costs import costs
 from tests.support.database.races import OpenTransaction, run_concurrently, wait_for_blocked_session
@@ -316,3 +317,47 @@ def test_a_worker_goes_on_as_often_as_it_could_have_claimed_tasks(worker):
     assert [request.continues for request in requests] == [True, True, True, False] * 2
     assert not pace.request_after(first, is_short=False).continues
     assert not pace.request_after(replace(first, parallel_limit=None), is_short=True).continues
+
+
+@pytest.mark.parametrize("kind", ["held", "atomic", "async"])
+def test_the_logs_of_a_step_that_passes_its_slot_on_are_kept(kind):
+    def body(number: int) -> int:
+        logging.getLogger("tests").warning("number %s", number)
+        return number
+
+    async def awaited(number: int) -> int:
+        return body(number)
+
+    functions = {"held": step(body), "atomic": step.atomic(body), "async": step(awaited)}
+
+    @pipeline("parallel-slots/logging")
+    def logged() -> int:
+        return sum(each(functions[kind], range(4), limit=2))
+
+    task = finish(logged.enqueue())
+
+    assert task.result == 6
+    logs = [str(recorded.logs) for recorded in Step.objects.filter(task=task).order_by("pk")]
+    assert [f"number {number}" in text for number, text in enumerate(logs)] == [True] * 4
+    assert not Step.objects.exclude(task=task).exists()
+
+
+def test_failed_attempts_are_kept_with_a_limit():
+    failed = []
+
+    @step(retry=Retry.fixed(timedelta(minutes=1), retries=1))
+    def flaky(number: int) -> int:
+        if number == 1 and not failed:
+            failed.append(number)
+            raise ValueError("again")
+        return number
+
+    @pipeline("parallel-slots/flaky")
+    def retried() -> int:
+        return sum(each(flaky, range(6), limit=2))
+
+    task = finish(retried.enqueue())
+
+    assert task.result == 15
+    assert Attempt.objects.get(task=task).step_key == "flaky#2"
+    assert list(Step.objects.filter(task=task).order_by("pk").values_list("failures", flat=True)) == [0, 1, 0, 0, 0, 0]
