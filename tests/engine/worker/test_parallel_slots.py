@@ -6,6 +6,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -247,6 +248,10 @@ def test_a_worker_with_prefetched_tasks_goes_on_with_the_limit(worker):
     assert [lease.parent_key for lease in continued(following, worker)] == ["same#5"]
 
 
+def goes_on(pace, lease, *, is_short=True):
+    return pace.request_after(lease, is_short=is_short).continues
+
+
 def claim_columns(lease):
     """What two parallel steps of a parent have in common."""
     return replace(lease, task=None, payload="", parent_key=""), lease.queue, lease.pipeline_queue, lease.parallel_limit
@@ -277,7 +282,7 @@ def test_after_the_last_one_other_tasks_are_claimed(worker):
 
 
 def test_a_fan_out_lets_other_tasks_run_in_between():
-    order = []
+    order: list[int | str] = []
 
     @step
     def note(number: int) -> int:
@@ -304,19 +309,17 @@ def test_a_fan_out_lets_other_tasks_run_in_between():
 def test_in_strict_order_no_worker_goes_on(worker):
     _task, (first, *_others) = begin(worker, 6)
     with InProcessWorker(queues="default", strict=True) as strict, taking(strict._taken):
-        assert not ClaimPace(strict, 20).request_after(first, is_short=True).continues
-    assert ClaimPace(worker, 20).request_after(first, is_short=True).continues
+        assert not goes_on(ClaimPace(strict, 20), first)
+    assert goes_on(ClaimPace(worker, 20), first)
 
 
 def test_a_worker_goes_on_as_often_as_it_could_have_claimed_tasks(worker):
     _task, (first, *_others) = begin(worker, 6)
     pace = ClaimPace(worker, 3)
 
-    requests = [pace.request_after(first, is_short=True) for _ in range(8)]
-
-    assert [request.continues for request in requests] == [True, True, True, False] * 2
-    assert not pace.request_after(first, is_short=False).continues
-    assert not pace.request_after(replace(first, parallel_limit=None), is_short=True).continues
+    assert [goes_on(pace, first) for _ in range(8)] == [True, True, True, False] * 2
+    assert not goes_on(pace, first, is_short=False)
+    assert not goes_on(pace, replace(first, parallel_limit=None))
 
 
 @pytest.mark.parametrize("kind", ["held", "atomic", "async"])
@@ -328,7 +331,7 @@ def test_the_logs_of_a_step_that_passes_its_slot_on_are_kept(kind):
     async def awaited(number: int) -> int:
         return body(number)
 
-    functions = {"held": step(body), "atomic": step.atomic(body), "async": step(awaited)}
+    functions: dict[str, Any] = {"held": step(body), "atomic": step.atomic(body), "async": step(awaited)}
 
     @pipeline("parallel-slots/logging")
     def logged() -> int:
@@ -343,7 +346,7 @@ def test_the_logs_of_a_step_that_passes_its_slot_on_are_kept(kind):
 
 
 def test_failed_attempts_are_kept_with_a_limit():
-    failed = []
+    failed: list[int] = []
 
     @step(retry=Retry.fixed(timedelta(minutes=1), retries=1))
     def flaky(number: int) -> int:
