@@ -159,7 +159,8 @@ TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
             TaskStatus.CANCELLED,
         }
     ),
-    TaskStatus.WAITING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
+    # Running: a parallel step gets the slot of one that ends, and the worker that ends it claims it.
+    TaskStatus.WAITING: frozenset({TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.CANCELLED}),
     TaskStatus.RETRYING: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
     TaskStatus.SUCCEEDED: frozenset({TaskStatus.QUEUED}),
     TaskStatus.FAILED: frozenset({TaskStatus.QUEUED}),

@@ -56,12 +56,14 @@ def test_an_ended_task_can_only_be_queued_again():
 
 
 def test_a_task_on_a_timer_can_be_queued_or_cancelled():
-    assert all(TRANSITIONS[status] == {TaskStatus.QUEUED, TaskStatus.CANCELLED} for status in ON_A_TIMER)
+    moves = {status: TRANSITIONS[status] - {TaskStatus.RUNNING} for status in ON_A_TIMER}
+    assert all(targets == {TaskStatus.QUEUED, TaskStatus.CANCELLED} for targets in moves.values())
 
 
 def test_every_unfinished_task_can_be_cancelled():
     assert {source for source, targets in TRANSITIONS.items() if TaskStatus.CANCELLED in targets} == set(LIVE)
 
 
-def test_only_a_queued_task_can_be_claimed():
-    assert [source for source, targets in TRANSITIONS.items() if TaskStatus.RUNNING in targets] == [TaskStatus.QUEUED]
+def test_only_a_queued_task_and_a_parallel_step_behind_a_limit_can_be_claimed():
+    claimed = [source for source, targets in TRANSITIONS.items() if TaskStatus.RUNNING in targets]
+    assert claimed == [TaskStatus.QUEUED, TaskStatus.WAITING]

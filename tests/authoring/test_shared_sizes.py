@@ -53,6 +53,27 @@ def test_only_the_parallel_steps_above_the_size_limit_fail(calls):
     assert sum(output is not None for output in outputs_of(task).values()) == 4
 
 
+@pytest.mark.parametrize("limit", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 8, 40])
+def test_results_that_are_counted_with_their_slot_count_too(settings, limit, size):
+    settings.TASKQUEUE = {"TASK_OUTPUT_MAX_BYTES": 640}
+
+    @step
+    def write(number: int) -> str | int:
+        return "x" * (size - 2) if size > 1 else 1
+
+    @pipeline("sizes/each-limited")
+    def body() -> int:
+        return sum(
+            isinstance(outcome, StepFailed) for outcome in each(write, range(100), limit=limit, errors="collect")
+        )
+
+    task = finish(body.enqueue())
+
+    assert task.result == 100 - min(100, 640 // size)
+    assert sum(output is not None for output in outputs_of(task).values()) == min(100, 640 // size)
+
+
 def test_recorded_outputs_count_towards_the_size_limit():
     @pipeline("sizes/before")
     def body() -> None:

@@ -5,6 +5,8 @@ import signal
 
 import pytest
 
+from taskqueue.models import Step, Task
+from tests.support.processes.pipelines import squares_four_at_a_time
 from tests.support.processes.worker_command import enqueue_walk, finished
 from tests.support.waiting import eventually, never
 
@@ -108,3 +110,23 @@ def test_a_busy_pool_is_not_restarted(start, notes):
 
     notes.release_steps()
     eventually(lambda: finished(long_one) and finished(waiting_one), details=command.output)
+
+
+def test_killed_workers_lose_no_parallel_step_and_exceed_no_limit(start):
+    command, number, active = start(), 400, []
+    task = squares_four_at_a_time.enqueue(number)
+    branches = Task.objects.filter(parent=task).exclude(status="waiting", due_at=None)
+
+    def have_ended(share: float) -> bool:
+        active.append(branches.count())
+        return Step.objects.filter(task=task, status="succeeded").count() >= share * number
+
+    for share in (0.2, 0.4, 0.6, 0.8):
+        eventually(lambda: have_ended(share), details=command.output)  # noqa: B023
+        os.kill(command.workers()[0], signal.SIGKILL)
+    eventually(lambda: finished(task), details=command.output)
+
+    task.refresh_from_db()
+    assert task.result == sum(each * each for each in range(number))
+    assert max(active) <= 4
+    assert not Task.objects.filter(parent=task).exists()

@@ -2,12 +2,25 @@
 -- this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
 -- in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns
 -- whether it queued a task, and whether it has deleted the ended one.
--- Parameters: :task uuid, :parent uuid, :limit bigint
+-- Parameters: :task uuid, :limit bigint, :parent uuid
 WITH ended AS MATERIALIZED (
     SELECT parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = :task::uuid
 ), size AS MATERIALIZED (
-    SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = :parent::uuid
+    SELECT result.bytes, carried.bytes AS carried, parent.output_bytes + carried.bytes + CASE
+        WHEN task.parallel_limit IS NOT NULL AND parent.output_bytes + carried.bytes + result.bytes
+                > :limit::bigint - :limit::bigint / 16
+            THEN (
+                SELECT sum(sibling.output_bytes) FROM taskqueue_task sibling
+                WHERE sibling.parent_id >= :parent::uuid AND sibling.parent_id <= :parent::uuid
+            ) - task.output_bytes
+        ELSE 0
+    END AS used
+    FROM taskqueue_task task
+    CROSS JOIN LATERAL (SELECT coalesce(octet_length(task.result::text), 0) AS bytes) AS result
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN task.parallel_step = '' THEN 0 ELSE task.output_bytes END AS bytes
+    ) AS carried
+    JOIN taskqueue_task parent ON parent.id = :parent::uuid
     WHERE task.id = :task::uuid
 ), resolved AS (
     UPDATE taskqueue_step step
@@ -54,16 +67,18 @@ WITH ended AS MATERIALIZED (
         -- could read all steps of the parent to join them.
         AND step.key = (SELECT child.parent_key FROM taskqueue_task child WHERE child.id = :task::uuid)
         AND step.status = 'waiting'
-    RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
+    RETURNING step.id, nullif(CASE WHEN step.status = 'succeeded' THEN size.bytes ELSE 0 END + size.carried, 0) AS added
 ), next AS MATERIALIZED (
     -- The tasks behind the limit have the highest ids: only the few that it allows are read before. Plain conditions
     -- on the parent and the status would lead the planner, without statistics, to other indexes or to a sort.
+    -- An end that passes its slot on may have locked one for itself: then the one after it is next.
     SELECT sibling.id FROM taskqueue_task sibling
     WHERE sibling.parent_id >= :parent::uuid AND sibling.parent_id <= :parent::uuid
-        AND (SELECT parallel_limit FROM ended) IS NOT NULL
         AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
             AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END
+        AND (SELECT parallel_limit FROM ended) IS NOT NULL
     ORDER BY sibling.parent_id, sibling.id LIMIT 1
+    FOR NO KEY UPDATE
 ), changed AS MATERIALIZED (
     SELECT id, true AS is_queued, 0 AS added FROM next
     UNION ALL

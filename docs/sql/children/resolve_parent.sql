@@ -1,8 +1,21 @@
 -- Give a child's result to the step that waits for it.
--- Parameters: :parent uuid, :task uuid, :limit bigint
+-- Parameters: :limit bigint, :parent uuid, :task uuid
 WITH size AS MATERIALIZED (
-    SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = :parent::uuid
+    SELECT result.bytes, carried.bytes AS carried, parent.output_bytes + carried.bytes + CASE
+        WHEN task.parallel_limit IS NOT NULL AND parent.output_bytes + carried.bytes + result.bytes
+                > :limit::bigint - :limit::bigint / 16
+            THEN (
+                SELECT sum(sibling.output_bytes) FROM taskqueue_task sibling
+                WHERE sibling.parent_id >= :parent::uuid AND sibling.parent_id <= :parent::uuid
+            ) - task.output_bytes
+        ELSE 0
+    END AS used
+    FROM taskqueue_task task
+    CROSS JOIN LATERAL (SELECT coalesce(octet_length(task.result::text), 0) AS bytes) AS result
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN task.parallel_step = '' THEN 0 ELSE task.output_bytes END AS bytes
+    ) AS carried
+    JOIN taskqueue_task parent ON parent.id = :parent::uuid
     WHERE task.id = :task::uuid
 ), resolved AS (
     UPDATE taskqueue_step step
@@ -49,7 +62,7 @@ WITH size AS MATERIALIZED (
         -- could read all steps of the parent to join them.
         AND step.key = (SELECT child.parent_key FROM taskqueue_task child WHERE child.id = :task::uuid)
         AND step.status = 'waiting'
-    RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
+    RETURNING step.id, nullif(CASE WHEN step.status = 'succeeded' THEN size.bytes ELSE 0 END + size.carried, 0) AS added
 ), counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
     FROM resolved WHERE parent.id = :parent::uuid AND resolved.added IS NOT NULL

@@ -186,14 +186,14 @@ WITH leased AS (
     WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
         AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
-    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
+        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
         next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
-        next_task.queue_rank, task.sort_at
+        task.parallel_limit, next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true

@@ -35,10 +35,13 @@ class StepCaller:
             Suspended: the task suspends here.
         """
         # Not for an atomic step, whose record is its transaction's, nor for a step with a slot, which the next one may
-        # wait for. Nor if the end waits for a lock: of a parallel step's parent.
-        is_parallel = bool(self.execution.lease.parallel_step)
-        can_be_held = not (step.atomic or is_parallel or self.admission.applies_to(step))
-        ends_body = can_be_held and ends_with_this_call(sys._getframe(1))
+        # wait for. Nor if the end waits for a lock: of a parallel step's parent, unless it passes its slot on.
+        lease = self.execution.lease
+        can_be_held = not (step.atomic or self.admission.applies_to(step))
+        if lease.parallel_step:
+            ends_body = can_be_held and lease.parallel_limit is not None and explicit_key == lease.parent_key
+        else:
+            ends_body = can_be_held and ends_with_this_call(sys._getframe(1))
         key = self.execution.step_key(step.name, explicit_key)
         return self._call(step, key, args, kwargs, ends_body=ends_body)
 

@@ -26,6 +26,9 @@ class ClaimSlot(Protocol):
 class ClaimRequest:
     """The worker that claims, the maximum number of tasks, the pipelines and queues that it claims tasks of, and the
     slot that is counted for them, if its process reserves slots.
+
+    A request that continues is for the next parallel step of the limit that the ended one had, before all other tasks;
+    if there is none, for other tasks, unless the maximum is 0.
     """
 
     worker: int
@@ -33,6 +36,7 @@ class ClaimRequest:
     kind: BodyKind = BodyKind.ANY
     queues: TakenQueues = field(default_factory=taken_queues)
     slot: ClaimSlot | None = None
+    continues: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Lease:
     failures: int
     version: str = ""
     parallel_step: str = ""
+    parallel_limit: int | None = field(default=None, compare=False)
     depth: int = 0
     notify_completion: bool = False
     concurrency_key: str = ""
@@ -53,7 +54,7 @@ COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
     "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace", "queue",
-    "pipeline_queue",
+    "pipeline_queue", "parallel_limit",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

@@ -23,6 +23,7 @@ from taskqueue.engine.sql.history.samples import *
 from taskqueue.engine.sql.journal import *
 from taskqueue.engine.sql.limited_claims import *
 from taskqueue.engine.sql.maintenance import *
+from taskqueue.engine.sql.parallel_slots import *
 from taskqueue.engine.sql.queries.explain import *
 from taskqueue.engine.sql.queries.task_state import *
 from taskqueue.engine.sql.queries.tasks import *

@@ -155,6 +155,9 @@ WHERE id = %(task)s::uuid AND deadline_at <= statement_timestamp()
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+# Parallel steps that pass their slot on count up to this part of TASK_OUTPUT_MAX_BYTES with it, not in the parent.
+COUNTED_WITH_SLOT: Final = "16"
+
 # Lock a parent before its child: every transaction locks in this order.
 LOCK_PARENT: Final = "SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid FOR NO KEY UPDATE"
 # Lock a parent unless another transaction has.
@@ -170,10 +173,25 @@ TRY_LOCK_PENDING_COMPLETION: Final = f"{LOCK_PENDING_COMPLETION} SKIP LOCKED"
 
 # Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
 # is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
-# steps. Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
+# steps. Each suspension sets the count again, so that it cannot drift. What a slot of a limit has counted is added when
+# the slot is not passed on; near the limit, what the other slots have counted is added up. The sentence is that of
+# `errors.TooLarge`.
 RESOLVED: Final = """size AS MATERIALIZED (
-    SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = %(parent)s::uuid
+    SELECT result.bytes, carried.bytes AS carried, parent.output_bytes + carried.bytes + CASE
+        WHEN task.parallel_limit IS NOT NULL AND parent.output_bytes + carried.bytes + result.bytes
+                > %(limit)s::bigint - %(limit)s::bigint / <share>
+            THEN (
+                SELECT sum(sibling.output_bytes) FROM taskqueue_task sibling
+                WHERE sibling.parent_id >= %(parent)s::uuid AND sibling.parent_id <= %(parent)s::uuid
+            ) - task.output_bytes
+        ELSE 0
+    END AS used
+    FROM taskqueue_task task
+    CROSS JOIN LATERAL (SELECT coalesce(octet_length(task.result::text), 0) AS bytes) AS result
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN task.parallel_step = '' THEN 0 ELSE task.output_bytes END AS bytes
+    ) AS carried
+    JOIN taskqueue_task parent ON parent.id = %(parent)s::uuid
     WHERE task.id = %(task)s::uuid
 ), resolved AS (
     UPDATE taskqueue_step step
@@ -220,8 +238,8 @@ RESOLVED: Final = """size AS MATERIALIZED (
         -- could read all steps of the parent to join them.
         AND step.key = (SELECT child.parent_key FROM taskqueue_task child WHERE child.id = %(task)s::uuid)
         AND step.status = 'waiting'
-    RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
-)"""
+    RETURNING step.id, nullif(CASE WHEN step.status = 'succeeded' THEN size.bytes ELSE 0 END + size.carried, 0) AS added
+)""".replace("<share>", COUNTED_WITH_SLOT)
 
 # Give a child's result to the step that waits for it.
 RESOLVE_PARENT: Final = f"""
@@ -266,6 +284,12 @@ HAS_MORE_ROWS: Final = """coalesce(
     false
 )"""
 
+# The parallel steps that wait for a slot of the same limit, in a statement with `ended`.
+WAITING_FOR_SLOT: Final = """taskqueue_task sibling
+    WHERE sibling.parent_id >= %(parent)s::uuid AND sibling.parent_id <= %(parent)s::uuid
+        AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
+            AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END"""
+
 # Give the result of an ended parallel step to its parent's step, queue the next one of its limit, queue the parent if
 # this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
 # in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns
@@ -276,12 +300,11 @@ WITH ended AS MATERIALIZED (
 ), {RESOLVED}, next AS MATERIALIZED (
     -- The tasks behind the limit have the highest ids: only the few that it allows are read before. Plain conditions
     -- on the parent and the status would lead the planner, without statistics, to other indexes or to a sort.
-    SELECT sibling.id FROM taskqueue_task sibling
-    WHERE sibling.parent_id >= %(parent)s::uuid AND sibling.parent_id <= %(parent)s::uuid
+    -- An end that passes its slot on may have locked one for itself: then the one after it is next.
+    SELECT sibling.id FROM {WAITING_FOR_SLOT}
         AND (SELECT parallel_limit FROM ended) IS NOT NULL
-        AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
-            AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END
     ORDER BY sibling.parent_id, sibling.id LIMIT 1
+    FOR NO KEY UPDATE
 ), changed AS MATERIALIZED (
     SELECT id, true AS is_queued, 0 AS added FROM next
     UNION ALL

@@ -25,6 +25,16 @@ CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable 
     SELECT * FROM step_queue_heads
 ), {ADMISSIBLE}"""
 
+# What a claim returns of each task: the columns of `lease.COLUMNS`, and its position.
+CLAIMED_COLUMNS: Final = """task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
+        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
+        CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
+            SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
+        ) END AS cron_at,
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
+        task.parallel_limit, next_task.queue_rank, task.sort_at"""
+
 # Lock the first tasks of the queue with the oldest head, with strict order within the first queue that has any. The
 # nested loop stops at its last row, so no other task is locked, and neither history nor another pipeline's backlog is
 # read. The limits, and the ids as an array, are for the planner. It takes an unknown limit, which `(SELECT 100)` is,
@@ -73,14 +83,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
     WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
         AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
-    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
-        next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
-        CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
-            SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
-        ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
-        next_task.queue_rank, task.sort_at
+    RETURNING {CLAIMED_COLUMNS}
 )"""
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.

@@ -46,16 +46,16 @@ def run_until_idle(
         django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this
             worker's row (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
     """
-    deadline, pace, executions = time.monotonic() + budget.total_seconds(), Pace(), 0
+    deadline, pace, executions = time.monotonic() + budget.total_seconds(), Pace(session, is_needed), 0
     prefetched, held = session.activity.prefetched, session.activity.held_ends
     prefetched.extend(first_claim(session, stopping))
     while (lease := next_of(prefetched)) is not None:
         session.activity.set_unsettled(lease)
         outcome, duration = execute(lease, session, stopping)
         pace.note(None if isinstance(outcome, Release) else duration)
-        claims_more = not prefetched and time.monotonic() < deadline and not stopping() and pace.goes_on(is_needed)
+        may_claim = time.monotonic() < deadline and not stopping()
+        claim_request = pace.request_after(lease) if may_claim else None
         if not (prefetched and pace.is_short and hold(held, lease, outcome)):
-            claim_request = next_request(session, pace.most) if claims_more else None
             outcome, leases = settle_with_held(held, lease, outcome, claim_request)
             prefetched.extend(leases)
         session.activity.set_unsettled(None)

@@ -66,13 +66,13 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         suspend(lease, outcome)
     elif isinstance(outcome, Blocked):
         block_task(lease, outcome)
+    elif lease.parallel_step and lease.parent is not None and isinstance(outcome, Succeeded | Failed):
+        return settle_parallel_step(lease, outcome, claim_request)
     else:
         statement, values = statement_for(outcome)
         if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
             statement = sql.close_waits(statement)
         values.update(lease.fence)
-        if lease.parallel_step and lease.parent is not None and isinstance(outcome, Succeeded | Failed):
-            return settle_parallel_step(lease, statement, values, claim_request)
         if claim_request is not None and not lease.notify_completion:
             if lease.is_limited and isinstance(outcome, Succeeded | Failed):
                 return settle_limited(lease, statement, values, claim_request)

@@ -16,6 +16,7 @@ from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
 from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.outcome_statements import statement_for
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.races import OpenTransaction, wait_for_blocked_session
@@ -87,8 +88,9 @@ def in_thread(operation):
 def without_completion(monkeypatch):
     """Let workers end parallel steps without their completion, as a recovery that gives up a poisonous one does."""
 
-    def end_only(_lease, statement, values, claim_request):
-        sql.fetch(sql.standalone(statement), values)
+    def end_only(lease, outcome, claim_request):
+        statement, values = statement_for(outcome)
+        sql.fetch(sql.standalone(statement), {**values, **lease.fence})
         return claim(claim_request) if claim_request is not None else []
 
     monkeypatch.setattr(settle, "settle_parallel_step", end_only)

@@ -55,6 +55,9 @@ def test_every_statement_that_deletes_tasks_deletes_their_steps():
         "children/complete_parallel_step",
         "children/delete_tasks",
         "history/retention/prune_tasks",
+        "parallel_slots/pass_parallel_slot",
+        "parallel_slots/pass_parallel_slot_and_claim",
+        "parallel_slots/pass_parallel_slot_and_continue",
     ]
     for text in texts.values():
         (deleted,) = DELETES.findall(text)

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
+from taskqueue.engine.sql.run import numbered
 from taskqueue.ids import uuid7
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
@@ -121,6 +122,55 @@ def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(parent):
     assert not ended.exists()
     next_one.refresh_from_db()
     assert next_one.status == "queued"
+
+
+@pytest.mark.parametrize(
+    ("statement", "then"),
+    [
+        (sql.PASS_PARALLEL_SLOT, "queued"),
+        (sql.PASS_PARALLEL_SLOT_AND_CLAIM, "queued"),  # older tasks come first
+        (sql.PASS_PARALLEL_SLOT_AND_CONTINUE, "running"),
+    ],
+)
+def test_a_passed_slot_reads_one_step_of_the_parent_and_the_tasks_within_the_limit(parent, worker, statement, then):
+    parallel_step, next_one = Task.objects.filter(parent_key__in=["step 2501", "step 2509"]).order_by("parent_key")
+    with arranging():
+        Task.objects.filter(pk=parallel_step.pk).update(
+            status="running", worker=worker, lease=1, started_at=Now(), slot_acquired_at=Now()
+        )
+    ended = {"task": parallel_step.pk, "worker": worker, "lease": 1, "parent": parent.pk, "result": "1", "logs": None}
+    values = {**ClaimRequest(worker).parameters, **code(["engine/one-step"]), **ended, "limit": 1_000_000}
+
+    tree = explain(statement, values)
+
+    assert not sequential_scans(tree)
+    limit = 8
+    for node in tree:
+        if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}:
+            read = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+            assert read <= limit + 1, node
+    assert Step.objects.get(task=parent, key="step 2501").output == 1
+    assert not Task.objects.filter(pk=parallel_step.pk).exists()
+    next_one.refresh_from_db()
+    assert next_one.status == then
+
+
+@pytest.mark.parametrize(
+    "statement", [sql.PASS_PARALLEL_SLOT, sql.PASS_PARALLEL_SLOT_AND_CLAIM, sql.PASS_PARALLEL_SLOT_AND_CONTINUE]
+)
+def test_a_plan_of_a_passed_slot_that_was_made_for_empty_tables_reads_by_indexes(statement, worker):
+    forget_statistics()
+    names = dict.fromkeys(numbered(statement)[1])
+    ended = {"task": uuid7(), "parent": uuid7(), "worker": worker, "lease": 1, "result": "1", "limit": 1}
+
+    tree = nodes(explain_generic_plan(statement, names | ClaimRequest(worker).parameters | ended))
+
+    siblings = [node for node in tree if node.get("Alias") == "sibling"]
+    assert [node["Index Name"] for node in siblings] == ["taskqueue_task_by_parent"]
+    steps = [
+        node["Index Cond"] for node in tree if node.get("Relation Name") == "taskqueue_step" and "Index Cond" in node
+    ]
+    assert all("key" in condition or "id =" in condition or "task_id >=" in condition for condition in steps)
 
 
 @pytest.mark.parametrize("statement", [sql.COMPLETE_PARALLEL_STEP, sql.RESOLVE_PARENT])

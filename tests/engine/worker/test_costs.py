@@ -96,13 +96,14 @@ def test_a_task_costs_one_commit_for_each_step():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_parallel_step_costs_its_checkpoint_and_one_transaction_of_three_statements():
+def test_a_parallel_step_that_passes_its_slot_on_costs_one_statement():
     one_by_one.enqueue(10)
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))  # suspends the task
         heartbeat_and_first_claim, journal_and_end = 2, 2
-        # The checkpoint; the end, the parent's step, and the next claim.
-        with costs(statements=heartbeat_and_first_claim + 10 * (1 + 3) + journal_and_end):
+        # The last one finds no other; its checkpoint; the end, the parent's step, and the next claim.
+        last = 1 + 1 + 3
+        with costs(statements=heartbeat_and_first_claim + 9 + last + journal_and_end):
             assert len(worker.work()) == 11
 
 

@@ -193,6 +193,17 @@ def plod_in_parallel(seconds: float) -> list[bool]:
     return each(plod, [seconds])
 
 
+@step
+def square(number: int) -> int:
+    return number * number
+
+
+@pipeline("tests/four-at-a-time")
+def squares_four_at_a_time(numbers: int) -> int:
+    """The sum of squares, each a parallel step, of which four run at a time."""
+    return sum(each(square, range(numbers), limit=4))
+
+
 @pipeline("tests/gather", batch=Batch(7, wait=timedelta(milliseconds=100)))
 def gather(numbers: list[int]) -> list[int]:
     return numbers

@@ -1,0 +1,268 @@
+-- End a parallel step, and claim the next tasks: with the next one of its limit, unless it is younger than those that
+-- are claimed. Then it is queued. The last three columns of each row: whether that is done, whether the next one was
+-- queued, and the pipeline to admit a task of.
+-- Parameters: :result jsonb, :task uuid, :worker int, :lease int, :parent uuid, :limit bigint, :logs jsonb,
+-- :strict_queues text[], :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[],
+-- :claiming_worker int, :most int, :kept jsonb
+WITH ended AS MATERIALIZED (
+    SELECT parent_key, parallel_step, parallel_limit, started_at,
+        output_bytes + octet_length((:result::jsonb)::text) AS output_bytes
+    FROM taskqueue_task
+    WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
+        AND parallel_limit IS NOT NULL
+    FOR UPDATE
+), recording AS MATERIALIZED (
+    SELECT step.id FROM taskqueue_step step
+    WHERE step.task_id = :parent::uuid AND step.key = (SELECT parent_key FROM ended)
+        AND step.child_id = :task::uuid AND step.status = 'waiting'
+        AND (SELECT output_bytes <= :limit::bigint / 16 / parallel_limit FROM ended)
+        AND (
+            SELECT parent.output_bytes <= :limit::bigint - :limit::bigint / 16
+            FROM taskqueue_task parent WHERE parent.id = :parent::uuid
+        )
+        AND NOT coalesce(
+        (SELECT true FROM taskqueue_attempt WHERE task_id >= :task::uuid AND task_id <= :task::uuid
+            ORDER BY task_id, step_key LIMIT 1),
+        (SELECT true FROM taskqueue_stepslot WHERE task_id >= :task::uuid AND task_id <= :task::uuid
+            ORDER BY task_id, step_key LIMIT 1),
+        (SELECT true FROM taskqueue_event WHERE source_id >= :task::uuid AND source_id <= :task::uuid
+            ORDER BY source_id LIMIT 1),
+        (SELECT true FROM taskqueue_step WHERE task_id >= :task::uuid AND task_id <= :task::uuid
+            AND key <> (SELECT parent_key FROM ended) ORDER BY task_id, key LIMIT 1),
+        false
+    )
+    FOR NO KEY UPDATE SKIP LOCKED
+), next AS MATERIALIZED (
+    SELECT sibling.id, sibling.pipeline_id, sibling.step_queue, sibling.priority FROM taskqueue_task sibling
+    WHERE sibling.parent_id >= :parent::uuid AND sibling.parent_id <= :parent::uuid
+        AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
+            AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END
+        AND EXISTS (SELECT FROM recording)
+    ORDER BY sibling.parent_id, sibling.id LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+), own_step AS (
+    -- It has one unless it ends with the call of its step.
+    DELETE FROM taskqueue_step WHERE task_id = :task::uuid
+        AND key = (SELECT parent_key FROM ended) AND EXISTS (SELECT FROM next)
+    RETURNING failures, logs
+), resolved AS (
+    UPDATE taskqueue_step step
+    SET status = 'succeeded', output = :result::jsonb, error = NULL, child_id = NULL, until = NULL,
+        failures = coalesce((SELECT failures FROM own_step), 0),
+        logs = coalesce(:logs::jsonb, (SELECT logs FROM own_step)),
+        started_at = coalesce((SELECT started_at FROM ended), step.started_at),
+        finished_at = greatest(statement_timestamp(), step.started_at)
+    WHERE step.id = (SELECT id FROM recording) AND EXISTS (SELECT FROM next)
+), settled AS (
+    DELETE FROM taskqueue_task
+    WHERE id = :task::uuid AND EXISTS (SELECT FROM next)
+    RETURNING id
+), passed_slot AS MATERIALIZED (
+    SELECT ''::text AS ready_queue, code.fingerprint, coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited, coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL AS has_step_limit,
+        false AS passes_slot, statement_timestamp() - make_interval(secs => next.priority) AS sort_at,
+        queue.name AS from_queue, coalesce(array_position(:strict_queues::text[], queue.name::text), 0) AS queue_rank, coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+    FROM next
+    JOIN unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
+        ON code.name = next.pipeline_id COLLATE "C"
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = next.pipeline_id AND pipeline.paused_at IS NULL
+    LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
+    CROSS JOIN LATERAL (SELECT coalesce(nullif(next.step_queue, ''), coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)) AS name) AS queue
+    WHERE (queue.name = ANY (:queues::text[])) <> :queues_excluded::bool
+), queues AS MATERIALIZED (
+    SELECT code.name, code.fingerprint, (
+        SELECT queue.sort_at FROM taskqueue_task queue
+        WHERE queue.ready_queue = code.name COLLATE "C"
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ) AS ready_at, (
+        SELECT queue.sort_at FROM taskqueue_task queue
+        WHERE queue.ready_queue = (code.name || '+') COLLATE "C"
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ) AS unstarted_at, (
+        SELECT true FROM taskqueue_task queue
+        WHERE queue.blocked_queue = code.name COLLATE "C"
+        ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
+    ) AS has_keyed
+    FROM unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
+), active AS MATERIALIZED (
+    SELECT pipeline.name, queues.fingerprint, queues.ready_at, queues.unstarted_at,
+        coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
+        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key,
+        coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.has_keyed IS NOT NULL AS is_limited,
+        queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL AS has_starts,
+        coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
+        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)::text), 0) AS queue_rank
+    FROM queues
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
+    LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
+    WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
+        AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
+), step_queue_heads AS MATERIALIZED (
+    WITH RECURSIVE heads AS (
+        (SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > '@' AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM heads CROSS JOIN LATERAL (
+            SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > CASE WHEN (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
+        ) AS following
+    )
+    SELECT heads.ready_queue, code.fingerprint, coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited, coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL AS has_step_limit,
+        -- Its end goes through the admission of its pipeline, if that has a limit.
+        false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, coalesce(array_position(:strict_queues::text[], heads.step_queue::text), 0) AS queue_rank,
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+    FROM heads
+    JOIN unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
+        ON code.name = heads.pipeline_id COLLATE "C"
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = heads.pipeline_id AND pipeline.paused_at IS NULL
+    LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
+    WHERE (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool
+), claimable AS MATERIALIZED (
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
+        pipeline_queue AS from_queue, queue_rank, pipeline_queue FROM active WHERE ready_at IS NOT NULL
+    UNION ALL
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
+        pipeline_queue FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    UNION ALL
+    SELECT * FROM step_queue_heads UNION ALL SELECT * FROM passed_slot
+), admissible AS MATERIALIZED (
+    SELECT active.name, active.queue_rank, first.sort_at
+    FROM active LEFT JOIN LATERAL (
+        SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
+            greatest(rounded.spacing, interval '1 minute') AS horizon
+        FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT (
+            ceil(extract(epoch FROM coalesce(rate.per, rate.declared_per)) * 1000000
+                / coalesce(rate.count, rate.declared_count))::bigint * interval '1 microsecond'
+        ) AS spacing) AS rounded
+        WHERE rate.name = active.rate_id
+    ) AS start_rate ON true CROSS JOIN LATERAL (
+        WITH RECURSIVE keys AS (
+            SELECT 0 AS lap, active.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
+                0 AS position, NULL::text COLLATE "C" AS previous_key
+            UNION ALL
+            SELECT following.lap, following.concurrency_key, following.sort_at, keys.position + 1, keys.concurrency_key
+            FROM keys CROSS JOIN LATERAL (
+                SELECT keys.lap, next.concurrency_key, next.sort_at FROM (
+                    SELECT queue.concurrency_key::text COLLATE "C" AS concurrency_key, queue.sort_at
+                    FROM taskqueue_task queue
+                    WHERE queue.blocked_queue = active.name AND queue.concurrency_key > keys.concurrency_key
+                    ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
+                ) AS next
+                WHERE keys.lap = 0 OR next.concurrency_key <= active.last_served_key
+                UNION ALL
+                SELECT 1, ''::text COLLATE "C", active.unstarted_at WHERE keys.lap = 0
+                LIMIT 1
+            ) AS following
+            WHERE keys.position < 16
+        )
+        SELECT keys.sort_at FROM keys CROSS JOIN LATERAL (
+            SELECT CASE WHEN active.tasks_per_key IS NULL OR keys.concurrency_key = '' THEN 100 ELSE active.tasks_per_key - (
+                SELECT count(*) FROM (
+                    SELECT FROM taskqueue_task slot
+                    WHERE slot.slot_pipeline = active.name AND slot.concurrency_key = keys.concurrency_key
+                    ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks_per_key
+                ) AS slots
+            ) END AS free_slots
+        ) AS key_capacity
+        WHERE keys.sort_at IS NOT NULL AND key_capacity.free_slots > 0 AND (active.rate_id IS NULL OR coalesce((
+            SELECT greatest(used.theoretical_arrival_at - start_rate.tolerance,
+                used.blocked_until) <= statement_timestamp() + start_rate.horizon
+            FROM taskqueue_ratelimitbucket used
+            WHERE used.rate_id = active.rate_id
+                AND used.key = CASE WHEN active.rate_is_keyed THEN keys.concurrency_key ELSE '' END COLLATE "C"
+        ), true)) LIMIT 1
+    ) AS first
+    WHERE active.is_limited AND active.has_starts AND NOT (active.name = ANY (:skipped::text[]))
+        AND coalesce(active.tasks - (
+        SELECT count(*) FROM (
+            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
+        ) AS slots
+    ) > 0, true)
+), draining AS MATERIALIZED (
+    -- A draining worker claims nothing. Read here, so that it counts from the next claim on.
+    SELECT FROM taskqueue_worker WHERE id = :claiming_worker::int AND draining_at IS NOT NULL
+), to_admit AS MATERIALIZED (
+    -- A blocked task would come first: nothing is claimed, since another statement has to lock its limits before.
+    SELECT admissible.name FROM admissible
+    WHERE ((admissible.queue_rank, admissible.sort_at) < (
+            SELECT claimable.queue_rank, claimable.sort_at FROM claimable
+            ORDER BY claimable.queue_rank, claimable.sort_at LIMIT 1
+        )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
+    ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
+), next_task AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.pipeline_queue
+        FROM (
+            SELECT claimable.* FROM claimable
+            WHERE EXISTS (SELECT FROM settled) AND NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+            ORDER BY claimable.queue_rank, claimable.sort_at
+        ) AS oldest
+        CROSS JOIN LATERAL (
+            SELECT next.id, oldest.sort_at FROM next WHERE oldest.ready_queue = ''
+            UNION ALL
+            SELECT * FROM (SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+                WHERE queue.ready_queue = oldest.ready_queue
+                ORDER BY queue.sort_at, queue.id
+                LIMIT (SELECT 100)
+                FOR NO KEY UPDATE SKIP LOCKED) AS head
+        ) AS ready
+        LIMIT :most::int
+    ) AS first LIMIT 100
+), claimed AS (
+    UPDATE taskqueue_task task
+    SET status = 'running', worker_id = :claiming_worker::int, lease = task.lease + 1,
+        started_at = coalesce(task.started_at, statement_timestamp()),
+        slot_acquired_at = coalesce(task.slot_acquired_at, statement_timestamp()),
+        finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
+        due_at = coalesce(task.due_at, statement_timestamp()),
+        sort_at = coalesce(task.sort_at, statement_timestamp() - make_interval(secs => task.priority)),
+        output_bytes = CASE WHEN task.id = (SELECT id FROM next) THEN (SELECT output_bytes FROM ended)
+            ELSE task.output_bytes END,
+        code_began = CASE
+            WHEN task.code_began <> '' THEN task.code_began
+            ELSE coalesce(:kept::jsonb #>> ARRAY[task.pipeline_id, task.version], next_task.fingerprint)
+        END
+    FROM next_task
+    WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
+        -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
+        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
+    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
+        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
+        CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
+            SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
+        ) END AS cron_at,
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
+        task.parallel_limit, next_task.queue_rank, task.sort_at
+), queued AS (
+    UPDATE taskqueue_task task
+    SET status = 'queued', due_at = statement_timestamp(),
+        sort_at = statement_timestamp() - make_interval(secs => task.priority),
+        output_bytes = (SELECT output_bytes FROM ended)
+    WHERE task.id = (SELECT id FROM next) AND NOT EXISTS (SELECT FROM claimed WHERE claimed.id = task.id)
+    RETURNING task.id
+)
+SELECT claimed.*, EXISTS (SELECT FROM settled) AS has_ended, EXISTS (SELECT FROM queued) AS is_queued, (SELECT name FROM to_admit) AS to_admit
+FROM (SELECT) AS one LEFT JOIN claimed ON true
+ORDER BY claimed.queue_rank, claimed.sort_at, claimed.id;
