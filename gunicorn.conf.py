@@ -38,12 +38,16 @@ class WebProcess(ThreadWorker):
             self.wsgi = make_fail_app("".join(traceback.format_exception(error)))
 
 
+TICK = 0.02
+"""Seconds by which a file's time may be before the clock's: the kernel moves it on some hundred times a second."""
+
+
 class SinceLoading(Reloader):
     """gunicorn's own compares with its first look, which comes after the loading: it misses what is saved meanwhile."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
-        self._began = time.time()
+        self._began = time.time() - TICK
 
     def run(self) -> None:
         """Reload when a file was saved after the loading began."""
