@@ -23,8 +23,10 @@ from taskqueue.django_tasks.framework import (
     task_started,
 )
 from taskqueue.django_tasks.results import read_result
+from taskqueue.engine.author_code.step_output import check_size
 from taskqueue.engine.runtime.failures import is_author_error, retry_wait
 from taskqueue.errors import FieldError, NotSerializable
+from taskqueue.json_values import codec
 
 
 def calling(task: AnyTask, retry: Retry) -> Callable[..., Any]:
@@ -35,7 +37,7 @@ def calling(task: AnyTask, retry: Retry) -> Callable[..., Any]:
         result = read_current() if is_read(task) else light_result(task, args, kwargs)
         send(task_started, task, result)
         try:
-            value = to_json(function(*with_context(task, result, args), **kwargs))
+            value = to_json(task, function(*with_context(task, result, args), **kwargs))
         except BaseException as error:
             if is_final(error, retry):
                 send(task_finished, task, failed(result, error))
@@ -53,7 +55,7 @@ def calling_async(task: AnyTask, retry: Retry) -> Callable[..., Awaitable[Any]]:
         result = await sync_to_async(read_current)() if is_read(task) else light_result(task, args, kwargs)
         await asend(task_started, task, result)
         try:
-            value = to_json(await task.func(*with_context(task, result, args), **kwargs))
+            value = to_json(task, await task.func(*with_context(task, result, args), **kwargs))
         except BaseException as error:
             if is_final(error, retry):
                 await asend(task_finished, task, failed(result, error))
@@ -98,17 +100,19 @@ def with_context(task: AnyTask, result: AnyResult, args: list[Any]) -> list[Any]
     return [TaskContext(task_result=result), *args] if task.takes_context else args
 
 
-def to_json(value: Any) -> Any:
-    """What a function has returned, as Django stores it.
+def to_json(task: AnyTask, value: Any) -> Any:
+    """What a function has returned, as Django stores it. What the engine would refuse is refused before the signal.
 
     Raises:
-        NotSerializable: it is no JSON value. No attempt follows, since the function has done its work.
+        NotSerializable, TooLarge: it cannot be stored. No attempt follows, since the function has done its work.
     """
     try:
-        return normalize_json(value)
+        normal = normalize_json(value)
     except (TypeError, ValueError) as error:
         detail = f"The return value cannot be stored as JSON: {error}"
         raise NotSerializable(detail, [FieldError("", detail)]) from error
+    check_size(codec.write(normal, what="return value"), task.name, used=0)
+    return normal
 
 
 def is_final(error: BaseException, retry: Retry) -> bool:

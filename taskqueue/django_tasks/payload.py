@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -41,12 +42,16 @@ class TaskCall(BaseModel):
     def applied_to(self, task: AnyTask, priority: int = 0) -> AnyTask:
         """The task as the caller has enqueued it, with the priority of its row."""
         run_after = self.using.get("run_after")
-        return task.using(
-            queue_name=self.using.get("queue_name"),
-            backend=self.using.get("backend"),
-            run_after=None if run_after is None else datetime.fromisoformat(run_after),
-            priority=round(priority / PRIORITY_SECONDS),
-        )
+        changes = {
+            "queue_name": self.using.get("queue_name", task.queue_name),
+            "backend": self.using.get("backend", task.backend),
+            "run_after": None if run_after is None else datetime.fromisoformat(run_after),
+            "priority": round(priority / PRIORITY_SECONDS),
+        }
+        applied = copy(task)  # not `using()`, which refuses a queue or a backend that the settings had at that time
+        for name, value in changes.items():
+            object.__setattr__(applied, name, value)
+        return applied
 
 
 class TaskCallByPath(TaskCall):

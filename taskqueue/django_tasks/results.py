@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from taskqueue.definitions import registry
 from taskqueue.django_tasks.framework import (
     AnyResult,
@@ -48,7 +50,10 @@ def read_result(result_id: str) -> AnyResult:
     definition = None if row is None else registry.by_name().get(row.pipeline_id)
     if row is None or definition is None or not issubclass(definition.payload.model, TaskCall):
         raise TaskResultDoesNotExist(result_id)
-    call = definition.payload.model.model_validate(row.payload)
+    try:
+        call = definition.payload.model.model_validate(row.payload)
+    except ValidationError as error:
+        raise TaskResultDoesNotExist(f"{result_id}: its payload is that of an older version.") from error
     if (task := task_of(definition, call)) is None:
         raise TaskResultDoesNotExist(f"{result_id}: its function is gone.")
     result = result_of_new(row, call.applied_to(task, row.priority), call.args, call.kwargs)

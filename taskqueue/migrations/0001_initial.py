@@ -56,6 +56,8 @@ DECLARE
         WHEN NEW.priority NOT BETWEEN -600 AND 600 THEN 'priority_range'
         WHEN NEW.lease < 0 THEN 'lease_counts_up'
         WHEN NEW.progress NOT BETWEEN 0 AND 1 THEN 'progress_share'
+        WHEN NEW.depth < 0 THEN 'depth_counts_up'
+        WHEN NEW.parallel_limit < 0 THEN 'parallel_limit_counts_up'
     END;
     began timestamptz;
     changed timestamptz;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import signal
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -56,15 +57,16 @@ class Messages:
 
     def __init__(self, messages: Any, bell: Bell) -> None:
         self._messages, self._bell = messages, bell
+        self._was_woken = False
 
     def get(self) -> Any:
-        """Wait for the next message, as django-q2's worker calls it."""
+        """Wait for the next message, as django-q2's worker calls it. After a ring an ordinary message comes first."""
         while True:
             ready = wait([self._bell.reading, self._messages._reader])
-            if self._bell.reading in ready and self._bell.take():
-                return wakeup()
-            if self._messages._reader in ready:
-                try:
+            if self._messages._reader in ready and (self._was_woken or self._bell.reading not in ready):
+                self._was_woken = False
+                with suppress(queue.Empty):  # another process was faster
                     return self._messages.get(timeout=CONTENDED_WAIT)
-                except queue.Empty:  # another process was faster
-                    continue
+            elif self._bell.take():
+                self._was_woken = True
+                return wakeup()

@@ -77,18 +77,19 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         """
         try:
             notified = self._listener.wait(self._pause)
+            if notified and not STOP.is_set():
+                STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
             if STOP.is_set():
                 return
-            if notified:
-                STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
             woke_one = notified and self._ring(every=False)
             yield from self._find_work(notified=notified, woke_one=woke_one)
             self._sweep()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
             # The database answers, but not this query: a worker claims for itself, or shows its claim error.
-            if not isinstance(error, CONNECTION_ERRORS) or isinstance(error.__cause__, TIMEOUT_ERRORS):
-                self._ring(every=False)
+            answers = not isinstance(error, CONNECTION_ERRORS) or isinstance(error.__cause__, TIMEOUT_ERRORS)
+            if answers and not STOP.is_set() and not self._ring(every=False) and self._status is None:
+                yield None, self._wakeup
         else:
             self._outage.end()
 

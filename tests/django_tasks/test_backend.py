@@ -203,6 +203,26 @@ def test_options_above_the_task_are_refused():
         task_options(timeout=5)(tasks.add)
 
 
+def test_a_result_is_read_after_the_settings_no_longer_have_its_queue_or_backend():
+    result = tasks.add.using(queue_name="gpu").enqueue(1)
+    row = Row.objects.get()
+    row.payload["using"]["backend"] = "removed"
+    row.save(update_fields=["payload"])
+
+    with override_settings(TASKS={"default": {"BACKEND": BACKEND}}):
+        read = tasks.add.get_result(result.id)
+
+    assert (read.task.queue_name, read.task.backend, read.status) == ("gpu", "removed", "READY")
+
+
+def test_a_result_of_an_older_payload_does_not_exist():
+    result = tasks.add.enqueue(1)
+    Row.objects.update(payload={"values": [1]})
+
+    with pytest.raises(TaskResultDoesNotExist, match="older version"):
+        tasks.add.get_result(result.id)
+
+
 def test_using_another_queue_moves_the_task_there():
     result = tasks.add.using(queue_name="gpu").enqueue(1)
     own = tasks.mail.enqueue("hello")

@@ -70,6 +70,17 @@ def test_each_attempt_starts_and_only_the_last_one_finishes(received):
     ]
 
 
+@pytest.mark.parametrize("code", [pytest.param(0, id="NUL"), pytest.param(8364, id="1,800 bytes")])
+def test_a_result_that_cannot_be_stored_is_no_success(code, received, settings):
+    settings.TASKQUEUE = {"STEP_OUTPUT_MAX_BYTES": 1000}
+    result = tasks.repeat.enqueue(code)
+    work()
+
+    result.refresh()
+    assert str(result.status) == "FAILED"
+    assert [signal[3] for signal in received] == ["READY", "RUNNING", "FAILED"]
+
+
 @pytest.mark.parametrize("name", ["give_up", "not_json"])
 def test_a_failed_task_finishes(name, received):
     getattr(tasks, name).enqueue()

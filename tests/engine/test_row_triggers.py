@@ -72,6 +72,8 @@ def test_each_status_is_known(status):
         ("priority_range", {"priority": PRIORITY_LIMIT + 1, "sort_at": NOW - timedelta(seconds=PRIORITY_LIMIT + 1)}),
         ("lease_counts_up", {"lease": -1}),
         ("progress_share", {"progress": 1.5}),
+        ("depth_counts_up", {"depth": -1}),
+        ("parallel_limit_counts_up", {"parallel_limit": -1}),
     ],
 )
 def test_a_task_that_contradicts_itself_is_refused(constraint, columns):

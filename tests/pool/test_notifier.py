@@ -162,6 +162,22 @@ def test_an_idle_process_hears_rings_and_messages():
     assert not bell.wait(0)
 
 
+def test_rings_do_not_keep_an_ordinary_message_waiting():
+    bell = Bell()
+    messages: Any = multiprocessing.Queue()
+    messages.put("an ordinary message")
+    eventually(lambda: not messages.empty())
+    waiting = Messages(messages, bell)
+
+    found = []
+    for _ in range(3):
+        bell.ring()
+        message = waiting.get()
+        found.append(message if isinstance(message, str) else message["name"])
+
+    assert found == ["wake-up", "an ordinary message", "wake-up"]
+
+
 def test_a_message_that_another_process_reads_first_is_not_waited_for():
     bell = Bell()
     messages: Any = multiprocessing.Queue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 
@@ -12,13 +13,15 @@ from taskqueue.engine.actions import drain
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.pool import startup
+from taskqueue.pool.shared_memory import Bell, Flag, PoolStatus
+from taskqueue.pool.threads import worker_threads
 from taskqueue.pool.threads.thread_worker import ThreadWorker
-from taskqueue.pool.threads.worker_threads import ExtraThread, WorkerThreads
+from taskqueue.pool.threads.worker_threads import WorkerThreads
 from taskqueue.states import TaskStatus
 from tests.support.database.connections import cut_connections
 from tests.support.processes.pipelines import tiny
 from tests.support.processes.worker_command import all_done, running
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, never
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
@@ -185,17 +188,20 @@ def test_no_task_is_lost_or_doubled_when_the_database_cuts_the_connections_of_al
     assert command.stop() == 0, command.output()
 
 
-def two_threads() -> tuple[WorkerThreads, ExtraThread, ExtraThread]:
-    """The threads of a process whose main thread is idle, and two further ones that execute tasks."""
+@pytest.fixture
+def three_threads(monkeypatch):
+    """The threads of a process whose main thread executes a long task, and two further ones with tiny tasks."""
     threads = WorkerThreads()
+    monkeypatch.setattr(ThreadWorker, "is_executing_longer_than", lambda worker, _seconds: worker is threads.first)
     first, second = (threads.add(ThreadWorker(number)) for number in (1, 2))
+    threads.begin()
     first.wake()
     second.wake()
     return threads, first, second
 
 
-def test_of_threads_with_tiny_tasks_one_stays():
-    threads, first, second = two_threads()
+def test_of_threads_with_tiny_tasks_one_stays(three_threads):
+    threads, first, second = three_threads
 
     assert not threads.needs(first)
     assert threads.needs(second)
@@ -204,26 +210,82 @@ def test_of_threads_with_tiny_tasks_one_stays():
     assert threads.needs(second)
 
 
-def test_the_last_thread_claims_once_more_for_those_that_left():
-    threads, first, second = two_threads()
+def test_the_last_thread_claims_once_more_for_those_that_left(three_threads):
+    threads, first, second = three_threads
     assert not threads.needs(first)
     threads.end(first)
+    assert first.is_free
 
     threads.end(second)
-    assert second.is_busy
-    threads.end(second)
+    assert [first.is_busy, second.is_busy].count(True) == 1
+    threads.end(first if first.is_busy else second)
+    assert not first.is_busy
+    assert not second.is_busy
+
+
+def test_a_thread_that_leaves_last_has_one_claim(three_threads):
+    threads, first, second = three_threads
+    assert not threads.needs(first)
+
+    threads.end(second)  # it has found nothing: the first one still had the only slot
     assert second.is_free
-
-
-def test_a_thread_that_leaves_last_claims_itself():
-    threads, first, second = two_threads()
-    assert not threads.needs(first)
-
-    threads.end(second)
     threads.end(first)
 
+    assert [first.is_busy, second.is_busy].count(True) == 1
+    assert threads.needs(first if first.is_busy else second)
+
+
+def test_a_draining_thread_is_not_left_tasks(three_threads, monkeypatch):
+    threads, first, second = three_threads
+    assert not threads.needs(first)
+    monkeypatch.setattr(ThreadWorker, "is_draining", property(lambda worker: worker is second.worker))
+
+    threads.end(first)
     assert first.is_busy
-    assert threads.needs(first)
+    threads.end(second)
+    assert not second.is_busy
+
+
+def test_the_main_thread_claims_for_those_that_left(monkeypatch):
+    threads = WorkerThreads()
+    extra = threads.add(ThreadWorker(1))
+    claims: list[bool] = []
+
+    def run_until_idle(_worker: ThreadWorker) -> bool:
+        claims.append(extra.is_busy)
+        if len(claims) == 1:
+            extra.wake()
+            assert not threads.needs(extra), "the main thread claims"
+            threading.Timer(0.1, threads.end, [extra]).start()
+        return True
+
+    monkeypatch.setattr(ThreadWorker, "run_until_idle", run_until_idle)
+
+    threads.run_until_idle()
+
+    assert claims == [False, False]
+
+
+def test_a_ring_during_a_stop_is_taken_once(monkeypatch):
+    status, stop = PoolStatus(1, threads=2), Flag()
+    rings: list[Bell] = []
+    ring = Bell.ring
+
+    def note(bell: Bell) -> None:
+        rings.append(bell)
+        ring(bell)
+
+    monkeypatch.setattr(Bell, "ring", note)
+    monkeypatch.setattr(worker_threads, "STOP", stop)
+    threads = WorkerThreads()
+    threads.watch(status, 0)
+    threads.begin()
+    stop.set()
+
+    status.bell(0).ring()
+
+    never(lambda: len(rings) > 1, during=1)
+    assert not status.bell(0).take()
 
 
 def test_threads_execute_all_tiny_tasks_while_one_executes_a_long_task(start):

@@ -51,14 +51,15 @@ class WorkerThreads:
 
     def run_until_idle(self) -> None:
         """Execute what is due in the main thread and in those that it wakes. Returns when all are idle."""
-        self._begin()
+        self.begin()
         while True:
             is_idle = self.first.run_until_idle()
             with self._changed:
-                if is_idle and (could_claim_more(self.first) or self._take_left()):
+                if is_idle and could_claim_more(self.first):
                     continue
                 self._may_be_more = self._may_be_more and not is_idle
                 self._is_first_idle = True
+                self._wake_for_left()
                 if is_idle or STOP.is_set() or self._others_are_idle():
                     self._note()
                     self._changed.wait_for(self._is_over)
@@ -75,7 +76,6 @@ class WorkerThreads:
             status: of the pool.
             index: of this process in it.
         """
-        self._status, self._index = status, index
         self.first.heartbeat_thread = HeartbeatThread()
         if status.async_slots:
             self.first.kind = BodyKind.PLAIN
@@ -94,7 +94,12 @@ class WorkerThreads:
         for thread in self._others:
             thread.start()
         if self._others or self.async_worker:
-            threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}threads", daemon=True).start()
+            self.watch(status, index)
+
+    def watch(self, status: PoolStatus, index: int) -> None:
+        """Start the thread that wakes the others."""
+        self._status, self._index = status, index
+        threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}threads", daemon=True).start()
 
     def add(self, worker: ThreadWorker) -> ExtraThread:
         """Add a thread for this worker, and return it without starting it."""
@@ -113,28 +118,36 @@ class WorkerThreads:
     def needs(self, thread: ExtraThread) -> bool:
         """Whether a thread whose tasks are tiny claims more; not while another one executes such tasks too."""
         with self._changed:
-            others = [each for each in self._busy_workers() if each is not thread.worker and not each.is_draining]
-            is_alone = all(worker.is_executing_longer_than(TINY) for worker in others)
-            thread.is_leaving = not is_alone and thread.worker.slot is None
+            is_followed = any(worker is not thread.worker for worker in self._with_tiny_tasks())
+            thread.is_leaving = is_followed and thread.worker.slot is None
             return not thread.is_leaving
 
     def end(self, thread: ExtraThread) -> None:
         """Note that a thread has found no more tasks, or leaves them to another one."""
         with self._changed:
-            thread.is_busy = False
-            self._are_left = self._are_left or thread.is_leaving
-            is_followed = thread.is_leaving and any(self._busy_workers())
-            if could_claim_more(thread.worker) or (not is_followed and self._take_left()):
+            if could_claim_more(thread.worker):
                 thread.wake()
                 return
+            thread.is_busy = False
+            self._are_left = self._are_left or thread.is_leaving
             self._may_be_more = self._may_be_more and thread.is_leaving
+            self._wake_for_left()
             self._note()
             self._changed.notify_all()
 
-    def _take_left(self) -> bool:
-        """Whether a thread has left tasks since the last look, of which a claim at that moment knew nothing."""
-        are_left, self._are_left = self._are_left, False
-        return are_left
+    def _wake_for_left(self) -> None:
+        """Wake a thread for the tasks that others have left, unless one executes tiny tasks, and so will end too.
+
+        Its last claim may be older than the end of those tasks, which may have freed a slot.
+        """
+        if self._are_left and not self._with_tiny_tasks() and self._free():
+            self._are_left, self._may_be_more = False, True
+            self._wake(1)
+
+    def _with_tiny_tasks(self) -> list[ThreadWorker]:
+        """Those that claim, or execute tiny tasks, and go on."""
+        busy = self._busy_workers()
+        return [each for each in busy if not each.is_draining and not each.is_executing_longer_than(TINY)]
 
     def _busy_workers(self) -> list[ThreadWorker]:
         """Those that execute or claim, and go on."""
@@ -165,7 +178,8 @@ class WorkerThreads:
             self._note()
             self._changed.notify_all()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Note that the main thread works, and have the event loop claim."""
         with self._changed:
             self._is_first_idle = self._is_first_woken = False
             self._may_be_more = True
@@ -191,14 +205,14 @@ class WorkerThreads:
 
     def _watch(self) -> None:
         """Wake threads at a ring, and while the tasks of the busy ones take long."""
-        assert self._status is not None  # noqa: S101 - set by `start`
+        assert self._status is not None  # noqa: S101 - set by `watch`
         bell = self._status.bell(self._index)
         while True:
             self._busy.wait()
             is_rung = bell.wait(SHORT if self._may_be_more and self._free() else LOOK_EVERY)
             with self._changed:
                 if STOP.is_set() or not self._busy.is_set():
-                    if is_rung:
+                    if is_rung and not STOP.is_set():
                         bell.ring()  # for the main thread, which has become idle meanwhile and waits for it
                     continue
                 if is_rung:

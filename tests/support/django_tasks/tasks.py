@@ -52,6 +52,12 @@ def echo(value):
     return value
 
 
+@task()
+def repeat(code):
+    """A text of 600 characters with this code: 600 bytes, or more."""
+    return chr(code) * 600
+
+
 @task(takes_context=True)
 def with_context(context, number):
     result = context.task_result
