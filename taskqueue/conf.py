@@ -70,6 +70,8 @@ class Settings:
     """Most ended tasks pruned per second, over all workers."""
     EXAMPLE_PIPELINE: str = ""
     """The pipeline that an empty overview offers to try; empty for none."""
+    WEBHOOKS_ALLOW_PRIVATE: bool = False
+    """Whether webhooks may call addresses of private networks, and http."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)

@@ -1,0 +1,80 @@
+"""Deliveries: a task for each subscription that an ended task matches, in the transaction that completes the task."""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.models import BooleanField, Func, Value
+
+from taskqueue.definitions import DELIVERY, INTERNAL, registry
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import CallerPermissions, Visibility
+from taskqueue.engine.enqueue.enqueue import insert
+from taskqueue.engine.enqueue.options import Options, subject_of
+from taskqueue.json_values import codec
+from taskqueue.models import Subscription, Task
+from taskqueue.states import TaskStatus
+
+RESULT_MAX_BYTES: Final = 64 * 1024
+LABEL: Final = "subscription"
+"""The label of a delivery, with the id of its subscription."""
+
+
+def create_deliveries(task: Task) -> None:
+    """Enqueue a delivery for each enabled subscription that matches an ended task; none for a delivery itself."""
+    if task.pipeline_id in INTERNAL:
+        return
+    for subscription in matching(task):
+        deliver(subscription, event_for(subscription, task))
+
+
+def matching(task: Task) -> list[Subscription]:
+    covers = Func("pipelines", Value(task.pipeline_id), function="taskqueue_covers", output_field=BooleanField())
+    enabled = Subscription.objects.filter(covers, disabled_at=None, labels__contained_by=task.labels)
+    return list(enabled.filter(endings__contains=[task.status]).select_related("user").order_by("pk"))
+
+
+def deliver(subscription: Subscription, event: dict[str, Any], *, is_test: bool = False) -> Task:
+    """Enqueue the delivery of an event to a subscription; a test is sent to a disabled one too."""
+    definition = registry.get(DELIVERY)
+    payload = definition.payload.check({"subscription": subscription.pk, "event": event, "is_test": is_test})
+    options = Options(labels={LABEL: str(subscription.pk)}, subject=subject_of(subscription))
+    return insert(definition, payload, options=options)
+
+
+def event_for(subscription: Subscription, task: Task) -> dict[str, Any]:
+    """The event of an ended task without its secrets, and without its values where the user may not see any."""
+    shown = redaction.copy_without_secrets(task)
+    if CallerPermissions(subscription.user).visibility(task.pipeline_id) == Visibility.NONE:
+        shown = copy(shown)
+        redaction.redact_rows(shown, [], [], Visibility.NONE)
+    return event_of(shown)
+
+
+def event_of(task: Task) -> dict[str, Any]:
+    """What receivers get: an object of Standard Webhooks with type, timestamp and data."""
+    is_large = len(codec.write(task.result).encode()) > RESULT_MAX_BYTES
+    cancelled = {"type": "Cancelled", "message": task.cancel_reason, "step": None}
+    return {
+        "type": f"task.{task.status}",
+        "timestamp": text_of(task.finished_at),
+        "data": {
+            "task": str(task.pk),
+            "pipeline": task.pipeline_id,
+            "status": task.status,
+            "labels": task.labels,
+            "key": task.key,
+            "result": None if is_large else task.result,
+            "result_omitted": is_large,
+            "error": task.error or (cancelled if task.status == TaskStatus.CANCELLED else None),
+            "created_at": text_of(task.created_at),
+            "started_at": text_of(task.started_at),
+            "finished_at": text_of(task.finished_at),
+        },
+    }
+
+
+def text_of(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")
