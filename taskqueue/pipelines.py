@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
-from django.db.models.functions import Now
+from django.db import connection
 
 from taskqueue.authoring import Permanent, Retry, RetryAfter, TaskEnded, current_task, pipeline, step
 from taskqueue.conf import settings
@@ -39,29 +39,52 @@ class DeliveryFailed(Exception):
 
 
 @step(retry=RETRY, timeout=BACKSTOP)
-def post_event(subscription: int, event: dict[str, Any], *, is_test: bool) -> str:
+def post_event(subscription: int | None, address: str, event: dict[str, Any], *, is_test: bool) -> str:
     """Send one request; returns the answer's status.
 
     Raises:
         Permanent: the receiver is gone, or the subscription was deleted or disabled.
         RetryAfter, DeliveryFailed: it is sent again later.
     """
-    found = Subscription.objects.filter(pk=subscription).annotate(seen_at=Now()).first()
-    if found is None:
-        raise Permanent("The subscription was deleted.")
-    if found.disabled_at is not None and not is_test:
-        raise Permanent(f"The subscription is disabled. {found.disabled_reason}".strip())
+    now = database_time()
+    found = None if subscription is None else enabled_subscription(subscription, is_test=is_test)
+    secrets = settings().WEBHOOKS_SECRET.split() if found is None else found.secrets_at(now)
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    secrets = found.secrets_at(found.seen_at)
-    headers = signed_headers(str(current_task().id), int(found.seen_at.timestamp()), body, secrets)
+    headers = signed_headers(str(current_task().id), int(now.timestamp()), body, secrets)
     try:
-        answer = post(found.address, body, headers, allow_private=settings().WEBHOOKS_ALLOW_PRIVATE)
+        answer = post(
+            address if found is None else found.address,
+            body,
+            headers,
+            allow_private=settings().WEBHOOKS_ALLOW_PRIVATE,
+        )
     except (RefusedAddress, OSError, http.client.HTTPException) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
     return judged(found, answer)
 
 
-def judged(subscription: Subscription, answer: Answer) -> str:
+def database_time() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        [now] = cursor.fetchone()
+    return cast("datetime", now)
+
+
+def enabled_subscription(number: int, *, is_test: bool) -> Subscription:
+    """A subscription that may be called.
+
+    Raises:
+        Permanent
+    """
+    found = Subscription.objects.filter(pk=number).first()
+    if found is None:
+        raise Permanent("The subscription was deleted.")
+    if found.disabled_at is not None and not is_test:
+        raise Permanent(f"The subscription is disabled. {found.disabled_reason}".strip())
+    return found
+
+
+def judged(subscription: Subscription | None, answer: Answer) -> str:
     """The status of an accepted delivery.
 
     Raises:
@@ -69,11 +92,13 @@ def judged(subscription: Subscription, answer: Answer) -> str:
     """
     line = f"HTTP {answer.status} {answer.reason}".strip()
     if http.client.OK <= answer.status < http.client.MULTIPLE_CHOICES:
-        subscriptions.record_success(subscription)
+        if subscription is not None:
+            subscriptions.record_success(subscription)
         return line
     if answer.status == http.client.GONE:
-        subscriptions.disable(subscription, "Its receiver answered 410 Gone.", actor=SYSTEM)
-        raise Permanent(f"{line}: the subscription is disabled now.")
+        if subscription is not None:
+            subscriptions.disable(subscription, "Its receiver answered 410 Gone.", actor=SYSTEM)
+        raise Permanent(f"{line}: the receiver wants no more calls.")
     if http.client.MULTIPLE_CHOICES <= answer.status < http.client.BAD_REQUEST:
         raise DeliveryFailed(f"{line}: redirects are not followed (to {answer.location or 'nowhere'}).")
     text = f"{line}: {answer.text}" if answer.text else line
@@ -84,15 +109,17 @@ def judged(subscription: Subscription, answer: Answer) -> str:
 
 
 @pipeline(DELIVERY, retry=Retry.never())
-def deliver_webhook(subscription: int, event: dict[str, Any], *, is_test: bool = False) -> str:
-    """Sends an event to a subscriber. Its tasks are made by taskqueue itself, when a task has ended."""
-    return post_event(subscription, event, is_test=is_test)
+def deliver_webhook(
+    event: dict[str, Any], *, subscription: int | None = None, address: str = "", is_test: bool = False
+) -> str:
+    """Sends an event to a subscriber or a callback URL. taskqueue itself makes its tasks, when a task has ended."""
+    return post_event(subscription, address, event, is_test=is_test)
 
 
 @deliver_webhook.on_failure
 def count_failure(ended: TaskEnded) -> None:
     """Counts failed deliveries, and disables a subscription of which all have failed for a day."""
-    if not ended.payload["is_test"]:
+    if ended.payload["subscription"] is not None and not ended.payload["is_test"]:
         record_failure(ended.payload["subscription"])
 
 

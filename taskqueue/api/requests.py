@@ -8,10 +8,12 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from taskqueue.api.fields import Moment, integral
+from taskqueue.engine.actions.callbacks import check_callback
 from taskqueue.engine.enqueue.bulk import BULK_MAX
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import FieldError, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
+from taskqueue.webhooks.addresses import ADDRESS_MAX_LENGTH
 
 QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])+)" *')
 
@@ -57,6 +59,13 @@ class Submission(Body):
         description=f"Names and values for finding the task; at most {LABEL_MAX_LENGTH} characters each.",
     )
 
+    callback_url: str = Field(
+        default="",
+        max_length=ADDRESS_MAX_LENGTH,
+        description="An https address that is called when the task has ended, as a webhook. "
+        "An existing task keeps its own.",
+    )
+
     def options(self, header: str | None) -> Options:
         """The options of the task; `header` is the request's Idempotency-Key, if it has one.
 
@@ -64,6 +73,7 @@ class Submission(Body):
             InvalidOptions: with a pointer to each error.
         """
         key = agreed_key(self.key, header) or ""
+        check_callback(self.callback_url)
         return Options(key=key, force=self.force, priority=self.priority, run_at=self.run_at, labels=self.labels)
 
 

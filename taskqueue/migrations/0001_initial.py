@@ -133,7 +133,7 @@ BEGIN
         IF is_watched THEN
             PERFORM pg_notify('taskqueue_end', NEW.id::text);
         END IF;
-        IF is_subscribed THEN
+        IF is_subscribed OR NEW.callback_url <> '' THEN
             NEW.notify_completion := true;
             NEW.completion_pending_at := NEW.finished_at;
         END IF;
@@ -594,6 +594,12 @@ class Migration(migrations.Migration):
                         db_default=False,
                         default=False,
                         help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
+                    ),
+                ),
+                (
+                    "callback_url",
+                    models.TextField(
+                        blank=True, db_default="", default="", help_text="An address that is called when it has ended."
                     ),
                 ),
                 (

@@ -10,11 +10,21 @@ from typing import Final
 
 PREFIX: Final = "whsec_"
 SECRET_BYTES: Final = 32
+SECRET_SIZES: Final = range(24, 65)
 
 
 def new_secret() -> str:
     """A random secret, as receivers configure it."""
     return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def is_secret(text: str) -> bool:
+    """Whether a text is a secret of 24 to 64 bytes, as the specification wants it."""
+    try:
+        key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        return False
+    return text.startswith(PREFIX) and len(key) in SECRET_SIZES
 
 
 def signed_headers(message: str, timestamp: int, body: bytes, signing_secrets: Iterable[str]) -> dict[str, str]:

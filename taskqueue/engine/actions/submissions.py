@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.actions.callbacks import set_callback
 from taskqueue.engine.enqueue import bulk
 from taskqueue.engine.enqueue.bulk import Request
 from taskqueue.engine.enqueue.enqueue import enqueue
@@ -15,7 +16,9 @@ from taskqueue.engine.runtime.locks import retry_deadlocks
 from taskqueue.models import Task
 
 
-def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, message: str = "") -> Task:
+def submit(
+    pipeline: str, payload: object, *, options: Options, actor: Actor, message: str = "", callback_url: str = ""
+) -> Task:
     """Submit a task. A forced task, or one with a message, gets an audit entry.
 
     Raises:
@@ -23,17 +26,21 @@ def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, me
     """
     if options.force:
         message = f"{message} {force_message(options)}".strip()
-    if not message:
+    if not message and not callback_url:
         return enqueue(pipeline, payload, options=options)
     with transaction.atomic():
         task = enqueue(pipeline, payload, options=options)
-        if not task.duplicate:
+        set_callback(task, callback_url)
+        if message and not task.duplicate:
             actor.record(task, message, added=True)
     return task
 
 
-def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
+def submit_many(requests: Sequence[Request], *, actor: Actor, callback_urls: Sequence[str] = ()) -> list[Task]:
     """Submit all of these tasks in one transaction, or none of them; forced tasks get an audit entry.
+
+    Args:
+        callback_urls: of each task, "" for none; or nothing at all.
 
     Returns:
         The tasks in the order of the requests, each as `submit` returns it.
@@ -49,6 +56,8 @@ def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
             for request, task in zip(requests, tasks, strict=True):
                 if request.options.force and not task.duplicate:
                     actor.record(task, force_message(request.options), added=True)
+            for task, address in zip(tasks, callback_urls, strict=False):
+                set_callback(task, address)
         return tasks
 
     return retry_deadlocks(insert_all)

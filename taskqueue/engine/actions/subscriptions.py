@@ -14,6 +14,8 @@ from taskqueue.engine.tasks.deliveries import deliver, text_of
 from taskqueue.models import Subscription, Task
 from taskqueue.webhooks.signatures import new_secret
 
+FIELDS: Final = ("address", "description", "pipelines", "labels", "endings")
+"""What callers set."""
 OLD_SECRET_SIGNS: Final = timedelta(hours=24)
 GIVE_UP_AFTER: Final = 5
 """Failed deliveries in a row, over `GIVE_UP_TIME` or longer, that disable a subscription."""
@@ -30,9 +32,17 @@ def save(subscription: Subscription, *, actor: Actor) -> None:
     subscription.full_clean()
     subscription.user_id = actor.user
     with transaction.atomic():
-        subscription.save()
+        # Of a stored one only what callers change: a delivery may count a failure meanwhile.
+        subscription.save(update_fields=None if is_new else [*FIELDS, "user"])
         actor.record(subscription, f"To {subscription.address}.", added=is_new)
     subscription.refresh_from_db()
+
+
+def delete(subscription: Subscription, *, actor: Actor) -> None:
+    """Delete a subscription. Its deliveries that have not been accepted yet fail."""
+    with transaction.atomic():
+        actor.record_deletion(subscription, f"To {subscription.address}.")
+        subscription.delete()
 
 
 def enable(subscription: Subscription, *, actor: Actor) -> bool:
@@ -68,7 +78,7 @@ def send_test(subscription: Subscription, *, actor: Actor) -> Task:
     now = Subscription.objects.filter(pk=subscription.pk).values_list(Now(), flat=True).get()
     event = {"type": "webhook.test", "timestamp": text_of(now), "data": {"subscription": subscription.pk}}
     with transaction.atomic():
-        task = deliver(subscription, event, is_test=True)
+        task = deliver(event, subscription=subscription, is_test=True)
         actor.record(subscription, "Test event sent.")
     return task
 

@@ -71,8 +71,8 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
             notify_parent(task, parent)
         ended = Task.objects.get(pk=task)
         run_completion_handlers(ended)
-        [(_task, has_subscriptions)] = locked
-        if has_subscriptions:
+        [(_task, may_have_deliveries)] = locked
+        if may_have_deliveries:
             create_deliveries(ended)
         sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from datetime import datetime
 from typing import Any, Final
@@ -20,14 +21,23 @@ from taskqueue.states import TaskStatus
 RESULT_MAX_BYTES: Final = 64 * 1024
 LABEL: Final = "subscription"
 """The label of a delivery, with the id of its subscription."""
+CALLBACK_LABEL: Final = "callback"
+"""The label of the delivery to a callback URL, with the id of the ended task."""
+NO_LABELS: Final[Mapping[str, str]] = {}
 
 
 def create_deliveries(task: Task) -> None:
-    """Enqueue a delivery for each enabled subscription that matches an ended task; none for a delivery itself."""
+    """Enqueue a delivery for each enabled subscription that matches an ended task, and one for its callback.
+
+    The end of a delivery is not delivered.
+    """
     if task.pipeline_id in INTERNAL:
         return
     for subscription in matching(task):
-        deliver(subscription, event_for(subscription, task))
+        deliver(event_for(subscription, task), subscription=subscription)
+    if task.callback_url:
+        event = event_of(redaction.copy_without_secrets(task))
+        deliver(event, address=task.callback_url, labels={CALLBACK_LABEL: str(task.pk)})
 
 
 def matching(task: Task) -> list[Subscription]:
@@ -36,12 +46,25 @@ def matching(task: Task) -> list[Subscription]:
     return list(enabled.filter(endings__contains=[task.status]).select_related("user").order_by("pk"))
 
 
-def deliver(subscription: Subscription, event: dict[str, Any], *, is_test: bool = False) -> Task:
-    """Enqueue the delivery of an event to a subscription; a test is sent to a disabled one too."""
+def deliver(
+    event: dict[str, Any],
+    *,
+    subscription: Subscription | None = None,
+    address: str = "",
+    labels: Mapping[str, str] = NO_LABELS,
+    is_test: bool = False,
+) -> Task:
+    """Enqueue the delivery of an event to a subscription, or to an address that is none.
+
+    Args:
+        labels: of the delivery to an address; one to a subscription has the subscription's id.
+        is_test: send it to a disabled subscription too.
+    """
     definition = registry.get(DELIVERY)
-    payload = definition.payload.check({"subscription": subscription.pk, "event": event, "is_test": is_test})
-    options = Options(labels={LABEL: str(subscription.pk)}, subject=subject_of(subscription))
-    return insert(definition, payload, options=options)
+    number, subject = (None, "") if subscription is None else (subscription.pk, subject_of(subscription))
+    values = {"subscription": number, "address": address, "event": event, "is_test": is_test}
+    options = Options(labels=labels if number is None else {LABEL: str(number)}, subject=subject)
+    return insert(definition, definition.payload.check(values), options=options)
 
 
 def event_for(subscription: Subscription, task: Task) -> dict[str, Any]:
