@@ -7,13 +7,11 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from taskqueue.api.fields import Moment, integral
-from taskqueue.engine.actions.callbacks import check_callback
+from taskqueue.api.fields import CallbackUrl, Moment, integral
 from taskqueue.engine.enqueue.bulk import BULK_MAX
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import FieldError, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
-from taskqueue.webhooks.addresses import ADDRESS_MAX_LENGTH
 
 QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])+)" *')
 
@@ -59,12 +57,7 @@ class Submission(Body):
         description=f"Names and values for finding the task; at most {LABEL_MAX_LENGTH} characters each.",
     )
 
-    callback_url: str = Field(
-        default="",
-        max_length=ADDRESS_MAX_LENGTH,
-        description="An https address that is called when the task has ended, as a webhook. "
-        "An existing task keeps its own.",
-    )
+    callback_url: CallbackUrl = ""
 
     def options(self, header: str | None) -> Options:
         """The options of the task; `header` is the request's Idempotency-Key, if it has one.
@@ -72,9 +65,8 @@ class Submission(Body):
         Raises:
             InvalidOptions: with a pointer to each error.
         """
-        key = agreed_key(self.key, header) or ""
-        check_callback(self.callback_url)
-        return Options(key=key, force=self.force, priority=self.priority, run_at=self.run_at, labels=self.labels)
+        given = {name: getattr(self, name) for name in ("force", "priority", "run_at", "labels", "callback_url")}
+        return Options(key=agreed_key(self.key, header) or "", **given)
 
 
 class Batch(Body):

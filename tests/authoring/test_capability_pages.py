@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import reload
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import taskqueue.pipelines
 from tests.support.registries import own_registry
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "capabilities").glob("*.md"))
@@ -23,6 +25,7 @@ def test_a_page_runs(document, monkeypatch):
     assert any("assert " in example for example in examples), "A page shows what happens, and asserts it."
 
     with own_registry(empty=True):
+        reload(taskqueue.pipelines)  # taskqueue's own are always there
         run(document, examples, module)
 
 

@@ -45,6 +45,11 @@ def large() -> str:
     return "x" * 70_000
 
 
+@pipeline("hooks/medium")
+def medium() -> str:
+    return "x" * 3000
+
+
 @pipeline("hooks/handled")
 def handled() -> None:
     fail()
@@ -206,6 +211,18 @@ def test_a_large_result_is_left_out():
 
     data = deliveries().get().payload["event"]["data"]
     assert (data["result"], data["result_omitted"]) == (None, True)
+
+
+def test_an_event_that_no_payload_can_hold_is_reduced(settings):
+    settings.TASKQUEUE = {**settings.TASKQUEUE, "PAYLOAD_MAX_BYTES": 2000}
+    subscribe()
+    large.enqueue()
+    medium.enqueue()
+    with InProcessWorker() as worker:
+        worker.work(budget=timedelta(0))
+        worker.work(budget=timedelta(0))
+
+    assert [each.payload["event"]["data"]["result_omitted"] for each in deliveries()] == [True, True]
 
 
 def test_a_subscription_shows_only_what_its_user_may_see():

@@ -50,8 +50,7 @@ class TaskBatchView(ApiView):
         wanted = bulk.for_each_item(
             items, lambda each: bulk.Request(each.pipeline, each.payload, each.options(header=None))
         )
-        addresses = [each.callback_url for each in items]
-        tasks = submissions.submit_many(wanted, actor=actor_of(request), callback_urls=addresses)
+        tasks = submissions.submit_many(wanted, actor=actor_of(request))
         pairs = zip(wanted, tasks, strict=True)
         return Response(
             {"tasks": [representation(request, task, key=each.options.key) for each, task in pairs]}, status=202

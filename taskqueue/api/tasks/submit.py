@@ -48,13 +48,7 @@ class TaskSubmissionView(ApiView):
         submission = parse_body(Submission, refuse_list(request.data))
         options = submission.options(request.headers.get("Idempotency-Key"))
         require_submission(pipeline_permissions_of(request), submission.pipeline, submission.callback_url)
-        task = submissions.submit(
-            submission.pipeline,
-            submission.payload,
-            options=options,
-            actor=actor_of(request),
-            callback_url=submission.callback_url,
-        )
+        task = submissions.submit(submission.pipeline, submission.payload, options=options, actor=actor_of(request))
         return submitted(request, task, key=options.key)
 
 

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 from taskqueue.conf import settings
 from taskqueue.engine.access.permissions import Action, CallerPermissions
-from taskqueue.errors import FieldError, InvalidOptions, NotPermitted
+from taskqueue.errors import NotPermitted
 from taskqueue.models import Task
 from taskqueue.webhooks.addresses import RefusedAddress, parse_address
 
-POINTER = "/callback_url"
 
-
-def check_callback(address: str) -> None:
-    """Check a callback URL; an empty one is none.
-
-    Raises:
-        InvalidOptions: it may not be called, or nothing would sign the call.
-    """
+def callback_problem(address: str) -> str:
+    """Why a callback URL cannot be called, or nothing would sign the call; "" if it can, and for an empty one."""
     if not address:
-        return
-    problem = (
-        "" if settings().WEBHOOKS_SECRET else "This service has no secret to sign calls (setting WEBHOOKS_SECRET)."
-    )
+        return ""
     try:
         parse_address(address, allow_private=settings().WEBHOOKS_ALLOW_PRIVATE)
     except RefusedAddress as error:
-        problem = str(error)
-    if problem:
-        raise InvalidOptions(problem, [FieldError(POINTER, problem)])
+        return str(error)
+    return "" if settings().WEBHOOKS_SECRET else "This service has no secret to sign calls (setting WEBHOOKS_SECRET)."
 
 
 def require_submission(permissions: CallerPermissions, pipeline: str, address: str) -> None:

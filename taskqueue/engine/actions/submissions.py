@@ -16,9 +16,7 @@ from taskqueue.engine.runtime.locks import retry_deadlocks
 from taskqueue.models import Task
 
 
-def submit(
-    pipeline: str, payload: object, *, options: Options, actor: Actor, message: str = "", callback_url: str = ""
-) -> Task:
+def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, message: str = "") -> Task:
     """Submit a task. A forced task, or one with a message, gets an audit entry.
 
     Raises:
@@ -26,21 +24,18 @@ def submit(
     """
     if options.force:
         message = f"{message} {force_message(options)}".strip()
-    if not message and not callback_url:
+    if not message and not options.callback_url:
         return enqueue(pipeline, payload, options=options)
     with transaction.atomic():
         task = enqueue(pipeline, payload, options=options)
-        set_callback(task, callback_url)
+        set_callback(task, options.callback_url)
         if message and not task.duplicate:
             actor.record(task, message, added=True)
     return task
 
 
-def submit_many(requests: Sequence[Request], *, actor: Actor, callback_urls: Sequence[str] = ()) -> list[Task]:
+def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
     """Submit all of these tasks in one transaction, or none of them; forced tasks get an audit entry.
-
-    Args:
-        callback_urls: of each task, "" for none; or nothing at all.
 
     Returns:
         The tasks in the order of the requests, each as `submit` returns it.
@@ -54,10 +49,9 @@ def submit_many(requests: Sequence[Request], *, actor: Actor, callback_urls: Seq
         with transaction.atomic():
             tasks = bulk.enqueue_all(prepared)
             for request, task in zip(requests, tasks, strict=True):
+                set_callback(task, request.options.callback_url)
                 if request.options.force and not task.duplicate:
                     actor.record(task, force_message(request.options), added=True)
-            for task, address in zip(tasks, callback_urls, strict=False):
-                set_callback(task, address)
         return tasks
 
     return retry_deadlocks(insert_all)

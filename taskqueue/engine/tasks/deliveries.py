@@ -14,6 +14,7 @@ from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import CallerPermissions, Visibility
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, subject_of
+from taskqueue.errors import TooLarge
 from taskqueue.json_values import codec
 from taskqueue.models import Subscription, Task
 from taskqueue.states import TaskStatus
@@ -34,10 +35,20 @@ def create_deliveries(task: Task) -> None:
     if task.pipeline_id in INTERNAL:
         return
     for subscription in matching(task):
-        deliver(event_for(subscription, task), subscription=subscription)
+        deliver_reduced(event_for(subscription, task), subscription=subscription)
     if task.callback_url:
         event = event_of(redaction.copy_without_secrets(task))
-        deliver(event, address=task.callback_url, labels={CALLBACK_LABEL: str(task.pk)})
+        deliver_reduced(event, address=task.callback_url, labels={CALLBACK_LABEL: str(task.pk)})
+
+
+def deliver_reduced(event: dict[str, Any], **receiver: Any) -> None:
+    """Enqueue a delivery, of an event that is larger than a payload may be without what makes it large."""
+    try:
+        deliver(event, **receiver)
+    except TooLarge:
+        # Else the sweep would fail for ever.
+        reduced: dict[str, Any] = {"result": None, "result_omitted": True, "error": None, "labels": {}}
+        deliver({**event, "data": {**event["data"], **reduced}}, **receiver)
 
 
 def matching(task: Task) -> list[Subscription]:
