@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from taskqueue.queues import TakenQueues, reserved_slots
+from taskqueue.webhooks.signatures import is_secret
 
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETENTION = timedelta(minutes=1)
@@ -70,6 +71,10 @@ class Settings:
     """Most ended tasks pruned per second, over all workers."""
     EXAMPLE_PIPELINE: str = ""
     """The pipeline that an empty overview offers to try; empty for none."""
+    WEBHOOKS_ALLOW_PRIVATE: bool = False
+    """Whether webhooks may call addresses of private networks, and http."""
+    WEBHOOKS_SECRET: str = ""
+    """The secret that signs calls to a task's callback URL; two, with a space between, while it is changed."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
@@ -104,6 +109,8 @@ def check_ranges(found: Settings) -> None:
         raise ImproperlyConfigured("TASKQUEUE['ASYNC_SLOTS'] must be at least 0, for none.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
+    if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
+        raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
     try:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:

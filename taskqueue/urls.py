@@ -10,6 +10,7 @@ from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
 from taskqueue.api.schedules import ScheduleListView
+from taskqueue.api.subscriptions import SubscriptionDetailView, SubscriptionListView, SubscriptionTestView
 from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
 from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
@@ -40,6 +41,9 @@ urlpatterns: list[URLPattern] = [
     path("pipelines/<taskqueue_pipeline:name>/resume", PipelineResumeView.as_view(), name="pipeline-resume"),
     path("pipelines/<taskqueue_pipeline:name>", PipelineDetailView.as_view(), name="pipeline"),
     path("schedules", ScheduleListView.as_view(), name="schedules"),
+    path("subscriptions", SubscriptionListView.as_view(), name="subscriptions"),
+    path("subscriptions/<int:subscription_id>", SubscriptionDetailView.as_view(), name="subscription"),
+    path("subscriptions/<int:subscription_id>/test", SubscriptionTestView.as_view(), name="subscription-test"),
     path("workers", WorkerListView.as_view(), name="workers"),
     path("events", EventListView.as_view(), name="events"),
     path("events/<id:event_id>", EventDetailView.as_view(), name="event"),

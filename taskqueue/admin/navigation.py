@@ -40,6 +40,7 @@ MENU: Final = (
     MenuItem("Schedules", "calendar", "taskqueue.schedule"),
     MenuItem("Rate limits", "gauge", "taskqueue.ratelimit"),
     MenuItem("Bulk operations", "stack", "taskqueue.bulkoperation"),
+    MenuItem("Subscriptions", "right", "taskqueue.subscription"),
     MenuItem("Tokens", "key", "taskqueue.token"),
     MenuItem("Audit", "book", "admin.logentry"),
 )

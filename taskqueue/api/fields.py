@@ -6,10 +6,12 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from taskqueue.engine.actions.callbacks import callback_problem
 from taskqueue.json_values import codec
+from taskqueue.webhooks.addresses import ADDRESS_MAX_LENGTH
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 YEARS: Final = range(1970, 9000)
@@ -42,9 +44,25 @@ def storable(text: str) -> str:
     return text
 
 
+def callable_address(address: str) -> str:
+    """A callback URL that may be called, or an empty text."""
+    if problem := callback_problem(address):
+        raise invalid(problem)
+    return address
+
+
 def invalid(detail: str) -> PydanticCustomError:
     return PydanticCustomError("invalid", "{detail}", {"detail": detail})
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(rfc_3339)]
 Text = Annotated[str, AfterValidator(storable)]
+CallbackUrl = Annotated[
+    str,
+    AfterValidator(callable_address),
+    Field(
+        max_length=ADDRESS_MAX_LENGTH,
+        description="An https address that is called when the task has ended, as a webhook. "
+        "An existing task keeps its own.",
+    ),
+]

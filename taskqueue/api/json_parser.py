@@ -82,7 +82,7 @@ def refuse_list(body: Any) -> Any:
 
 def refuse_compressed(request: HttpRequest | Request) -> None:
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip()
-    if request.method == "POST" and encoding.lower() not in {"", "identity"}:
+    if request.method in {"POST", "PATCH"} and encoding.lower() not in {"", "identity"}:
         raise Refusal(
             Kind.UNSUPPORTED_ENCODING,
             f"The request has Content-Encoding {encoding}, and compressed bodies are not supported. "

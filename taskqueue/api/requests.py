@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from taskqueue.api.fields import Moment, integral
+from taskqueue.api.fields import CallbackUrl, Moment, integral
 from taskqueue.engine.enqueue.bulk import BULK_MAX
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import FieldError, InvalidOptions
@@ -57,14 +57,16 @@ class Submission(Body):
         description=f"Names and values for finding the task; at most {LABEL_MAX_LENGTH} characters each.",
     )
 
+    callback_url: CallbackUrl = ""
+
     def options(self, header: str | None) -> Options:
         """The options of the task; `header` is the request's Idempotency-Key, if it has one.
 
         Raises:
             InvalidOptions: with a pointer to each error.
         """
-        key = agreed_key(self.key, header) or ""
-        return Options(key=key, force=self.force, priority=self.priority, run_at=self.run_at, labels=self.labels)
+        given = {name: getattr(self, name) for name in ("force", "priority", "run_at", "labels", "callback_url")}
+        return Options(key=agreed_key(self.key, header) or "", **given)
 
 
 class Batch(Body):

@@ -12,12 +12,21 @@ from taskqueue.definitions.checks import (
     check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
-from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, pipeline_of_handler
+from taskqueue.definitions.pipelines import (
+    DELIVERY,
+    HANDLERS,
+    INTERNAL,
+    PipelineDefinition,
+    Policies,
+    pipeline_of_handler,
+)
 from taskqueue.definitions.registry import registry
 from taskqueue.definitions.steps import StepDefinition, active_fakes
 
 __all__ = [
+    "DELIVERY",
     "HANDLERS",
+    "INTERNAL",
     "KEY_MAX_LENGTH",
     "NAME_MAX_LENGTH",
     "PIPELINE_NAME",

@@ -29,6 +29,10 @@ from taskqueue.queues import DEFAULT_QUEUE
 
 HANDLERS: Final = {"failed": "on-failure", "cancelled": "on-cancel"}
 """The last part of a handler's name, by the outcome that it handles."""
+DELIVERY: Final = "taskqueue/deliver-webhook"
+"""The pipeline whose tasks call subscribers."""
+INTERNAL: Final = frozenset({DELIVERY, f"{DELIVERY}.{HANDLERS['failed']}"})
+"""Pipelines of taskqueue itself: no caller can submit a task of them, and their ends are not delivered."""
 
 
 def pipeline_of_handler(pipeline: str) -> str:
@@ -101,7 +105,7 @@ class PipelineDefinition:
         """The events that start it: `<name>.requested`, unless its author replaced that one, and those of `on`."""
         requested = f"{self.name}.requested"
         own = self.policies.on
-        by_default = is_event_name(requested) and all(on.event != requested for on in own)
+        by_default = self.name not in INTERNAL and is_event_name(requested) and all(on.event != requested for on in own)
         return (On(requested), *own) if by_default else own
 
     def trigger_for(self, event: str, data: Any) -> On | None:

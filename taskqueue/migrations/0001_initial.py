@@ -21,8 +21,10 @@ from django.conf import settings
 from django.db import migrations, models
 
 import taskqueue.ids
+import taskqueue.models.subscription
 import taskqueue.models.task
 import taskqueue.states
+import taskqueue.webhooks.signatures
 
 STORAGE = """
 ALTER TABLE taskqueue_task SET (
@@ -62,6 +64,8 @@ DECLARE
     began timestamptz;
     changed timestamptz;
     spent float;
+    is_watched boolean;
+    is_subscribed boolean;
 BEGIN
     IF broken IS NOT NULL THEN
         RAISE check_violation USING
@@ -122,8 +126,19 @@ BEGIN
     END CASE;
     NEW.since := changed;
 
-    IF NEW.finished_at IS NOT NULL AND EXISTS (SELECT FROM taskqueue_endwatch WHERE task_id = NEW.id) THEN
-        PERFORM pg_notify('taskqueue_end', NEW.id::text);
+    IF NEW.finished_at IS NOT NULL THEN
+        SELECT EXISTS (SELECT FROM taskqueue_endwatch WHERE task_id = NEW.id), EXISTS (
+            SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
+                AND NEW.status = ANY (subscription.endings) AND NEW.labels @> subscription.labels
+                AND taskqueue_covers(subscription.pipelines, NEW.pipeline_id)
+        ) INTO is_watched, is_subscribed;
+        IF is_watched THEN
+            PERFORM pg_notify('taskqueue_end', NEW.id::text);
+        END IF;
+        IF is_subscribed OR NEW.callback_url <> '' THEN
+            NEW.notify_completion := true;
+            NEW.completion_pending_at := NEW.finished_at;
+        END IF;
     END IF;
     RETURN NEW;
 END
@@ -131,6 +146,17 @@ $$;
 CREATE TRIGGER taskqueue_task_row BEFORE INSERT OR UPDATE ON taskqueue_task
 FOR EACH ROW EXECUTE FUNCTION taskqueue_task_row();
 """
+COVERS = """
+CREATE FUNCTION taskqueue_covers(pipelines text[], pipeline text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    -- Names, or their beginnings with an asterisk; none: all pipelines.
+    SELECT pipelines = '{}' OR EXISTS (
+        SELECT FROM unnest(pipelines) AS name
+        WHERE name = pipeline OR (right(name, 1) = '*' AND starts_with(pipeline, left(name, -1)))
+    )
+$$;
+"""
+NO_COVERS = "DROP FUNCTION taskqueue_covers;"
+
 NO_TASK_ROW = "DROP TRIGGER taskqueue_task_row ON taskqueue_task; DROP FUNCTION taskqueue_task_row();"
 
 STEP_ROW = """
@@ -570,6 +596,12 @@ class Migration(migrations.Migration):
                         db_default=False,
                         default=False,
                         help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
+                    ),
+                ),
+                (
+                    "callback_url",
+                    models.TextField(
+                        blank=True, db_default="", default="", help_text="An address that is called when it has ended."
                     ),
                 ),
                 (
@@ -2284,7 +2316,123 @@ class Migration(migrations.Migration):
                 name="taskqueue_concurrencylimit_at_least_one",
             ),
         ),
+        migrations.CreateModel(
+            name="Subscription",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("address", models.CharField(help_text="The URL that is called, with https.", max_length=2000)),
+                (
+                    "description",
+                    models.CharField(
+                        blank=True, db_default="", default="", help_text="What it is for.", max_length=200
+                    ),
+                ),
+                (
+                    "pipelines",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=201),
+                        blank=True,
+                        default=list,
+                        help_text="Names of pipelines, or their beginnings with an asterisk, such as shop/*. Empty: all.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "labels",
+                    models.JSONField(blank=True, default=dict, help_text="Labels that the task must have. Empty: any."),
+                ),
+                (
+                    "endings",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=16),
+                        default=taskqueue.models.subscription.all_endings,
+                        help_text="The ends that it is called for.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "secret",
+                    models.CharField(
+                        default=taskqueue.webhooks.signatures.new_secret,
+                        editable=False,
+                        help_text="Signs each request.",
+                        max_length=100,
+                    ),
+                ),
+                (
+                    "old_secret",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        editable=False,
+                        help_text="Signs too, after a rotation.",
+                        max_length=100,
+                    ),
+                ),
+                (
+                    "old_secret_until",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Until when the old secret signs.", null=True
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "disabled_at",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Since when it is not called.", null=True
+                    ),
+                ),
+                (
+                    "disabled_reason",
+                    models.CharField(blank=True, db_default="", default="", editable=False, max_length=300),
+                ),
+                (
+                    "failures",
+                    models.IntegerField(
+                        db_default=0,
+                        default=0,
+                        editable=False,
+                        help_text="How many of its last deliveries have failed in a row.",
+                    ),
+                ),
+                (
+                    "failing_since",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="The first of these failures.", null=True
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        help_text="The user who saved it last: it is sent what this user may see. Null: everything.",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("endings__contained_by", ["succeeded", "failed", "cancelled"]),
+                            models.Q(("endings", []), _negated=True),
+                        ),
+                        name="taskqueue_subscription_endings_known",
+                        violation_error_message="Choose one or more of the endings.",
+                    )
+                ],
+            },
+        ),
         migrations.RunSQL(STORAGE, migrations.RunSQL.noop),
+        migrations.RunSQL(COVERS, NO_COVERS),
         migrations.RunSQL(TASK_ROW, NO_TASK_ROW),
         migrations.RunSQL(STEP_ROW, NO_STEP_ROW),
     ]

@@ -127,6 +127,9 @@ class Task(models.Model):
     )
     cancel_reason = text_field(300, db_default="")
     notify_completion = flag_field("Whether its completion has to be notified: to a parent, handlers or an event.")
+    callback_url = models.TextField(
+        blank=True, default="", db_default="", help_text="An address that is called when it has ended."
+    )
     completion_pending_at = derived_time(
         "Since when its completion is pending; null before the end and after the notification."
     )

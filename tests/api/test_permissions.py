@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import IntegrityError, transaction
 
 from taskqueue import pipeline as define
+from taskqueue.definitions import INTERNAL
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action, CallerPermissions, Visibility
 from taskqueue.engine.actions import tokens
@@ -188,7 +189,7 @@ def test_pipelines_denied_includes_handlers(dana):
     grant()
 
     closed = CallerPermissions(dana).pipelines_denied(Action.VIEW_PAYLOAD)
-    assert closed == {"shop/order", "shop/order.on-failure", "shop/order.on-cancel"}
+    assert closed == {"shop/order", "shop/order.on-failure", "shop/order.on-cancel", *INTERNAL}
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import reload
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import taskqueue.pipelines
 from tests.support.django_tasks.framework import PACKAGE
 from tests.support.registries import own_registry
 
@@ -25,6 +27,7 @@ def test_a_page_runs(document, monkeypatch):
     assert any("assert " in example for example in examples), "A page shows what happens, and asserts it."
 
     with own_registry(empty=True):
+        reload(taskqueue.pipelines)  # taskqueue's own are always there
         run(document, examples, module)
 
 

@@ -30,6 +30,7 @@ ENDPOINTS = [
     ("GET", "/api/pipelines/shop/order", "view_pipeline"),
     ("GET", "/api/schedules", "view_schedule"),
     ("GET", "/api/workers", "view_worker"),
+    ("GET", "/api/subscriptions", "view_subscription"),
 ]
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 BODIES: dict[str, object] = {

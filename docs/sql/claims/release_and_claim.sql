@@ -179,7 +179,11 @@ WITH leased AS (
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
         AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
-        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        task.failures, task.version, task.parallel_step, task.depth,
+        task.notify_completion OR EXISTS (
+            SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
+                AND task.labels @> subscription.labels AND taskqueue_covers(subscription.pipelines, task.pipeline_id)
+        ) AS notify_completion, task.concurrency_key,
         next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id

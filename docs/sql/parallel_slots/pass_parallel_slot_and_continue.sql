@@ -88,7 +88,11 @@ WITH ended AS MATERIALIZED (
     ) CROSS JOIN LATERAL (SELECT passed_slot.from_queue IS NOT NULL AS is_taken) AS taken
     WHERE task.id = (SELECT id FROM next)
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
-        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        task.failures, task.version, task.parallel_step, task.depth,
+        task.notify_completion OR EXISTS (
+            SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
+                AND task.labels @> subscription.labels AND taskqueue_covers(subscription.pipelines, task.pipeline_id)
+        ) AS notify_completion, task.concurrency_key,
         passed_slot.is_limited, passed_slot.has_step_limit, passed_slot.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id

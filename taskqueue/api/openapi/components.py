@@ -11,7 +11,7 @@ from drf_spectacular.contrib.pydantic import PydanticExtension
 
 from taskqueue.api.requests import Batch, Submission
 from taskqueue.conf import settings
-from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.definitions import INTERNAL, PipelineDefinition, registry
 from taskqueue.engine.enqueue.bulk import BULK_MAX
 
 PREFIX: Final = "#/components/schemas/"
@@ -41,7 +41,8 @@ def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     mapping: dict[str, str] = {}
     examples: dict[str, Any] = {}
-    for definition in sorted(registry.all(), key=lambda each: each.name != settings().EXAMPLE_PIPELINE):
+    callable_ones = [each for each in registry.all() if each.name not in INTERNAL]
+    for definition in sorted(callable_ones, key=lambda each: each.name != settings().EXAMPLE_PIPELINE):
         mapping[definition.name] = f"{PREFIX}{add_components(components, definition)}Submission"
         if (payload := definition.payload.example()) is not None:
             examples[definition.name] = {"value": {"pipeline": definition.name, "payload": payload}}

@@ -15,6 +15,7 @@ from taskqueue.api.openapi.components import add_pipelines
 from taskqueue.api.openapi.operations import PUBLIC_TAG
 from taskqueue.api.openapi.refusals import add_refusal_examples
 from taskqueue.api.openapi.settings import SETTINGS
+from taskqueue.api.openapi.webhooks import add_webhooks
 from taskqueue.definitions import registry
 
 generator_lock = Lock()
@@ -62,6 +63,7 @@ def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
             if operation["tags"] == [PUBLIC_TAG]:
                 operation["security"] = []
             add_refusal_examples(operation)
+    add_webhooks(result)
     result["components"]["schemas"] = dict(sorted(components.items()))
     return result
 

@@ -14,7 +14,8 @@ SETTINGS: Final[dict[str, Any]] = {
         "Send a token (`Authorization: Bearer …`), or the admin's session cookie with its CSRF token in the header "
         "`X-CSRFToken`. With `DEBUG` on, callers on the same machine need neither. Django permissions decide what a "
         "caller may do: `view_task` to read, `add_task` to submit and rerun, `retry_task`, `cancel_task`, "
-        "`view_pipeline`, `pause_pipeline`, `view_schedule`, `view_worker`, `view_event`, `add_event`. A pipeline with "
+        "`view_pipeline`, `pause_pipeline`, `view_schedule`, `view_worker`, `view_event`, `add_event`, and "
+        "`view_subscription`, `add_subscription`, `change_subscription`, `delete_subscription`. A pipeline with "
         "permissions of its own admits only the users and groups listed there. Without `view_task_payload` secret "
         "fields are masked."
     ),
@@ -40,6 +41,7 @@ SETTINGS: Final[dict[str, Any]] = {
         {"name": "pipelines", "description": "The pipelines of the deployed code."},
         {"name": "workers", "description": "The processes that execute tasks."},
         {"name": "events", "description": "Events start tasks and resolve their waits."},
+        {"name": "subscriptions", "description": "Addresses that are called when tasks end."},
         {"name": "metrics", "description": "For Prometheus."},
         {"name": "health", "description": "For supervisors and load balancers; no login needed."},
     ],

@@ -14,8 +14,8 @@ from taskqueue.api.requests import Batch, invalid_key
 from taskqueue.api.tasks.serializers import SubmittedBatch
 from taskqueue.api.tasks.submit import representation
 from taskqueue.api.views import ApiView
-from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import submissions
+from taskqueue.engine.actions.callbacks import require_submission
 from taskqueue.engine.enqueue import bulk
 
 
@@ -46,7 +46,7 @@ class TaskBatchView(ApiView):
             )
         permissions = pipeline_permissions_of(request)
         permissions.load_all()
-        bulk.for_each_item(items, lambda each: permissions.require(Action.RUN, each.pipeline))
+        bulk.for_each_item(items, lambda each: require_submission(permissions, each.pipeline, each.callback_url))
         wanted = bulk.for_each_item(
             items, lambda each: bulk.Request(each.pipeline, each.payload, each.options(header=None))
         )

@@ -15,8 +15,8 @@ from taskqueue.api.requests import Submission
 from taskqueue.api.tasks.serializers import SubmittedTask
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import submissions
+from taskqueue.engine.actions.callbacks import require_submission
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH
 from taskqueue.models import Task
 
@@ -47,7 +47,7 @@ class TaskSubmissionView(ApiView):
     def post(self, request: Request) -> Response:
         submission = parse_body(Submission, refuse_list(request.data))
         options = submission.options(request.headers.get("Idempotency-Key"))
-        pipeline_permissions_of(request).require(Action.RUN, submission.pipeline)
+        require_submission(pipeline_permissions_of(request), submission.pipeline, submission.callback_url)
         task = submissions.submit(submission.pipeline, submission.payload, options=options, actor=actor_of(request))
         return submitted(request, task, key=options.key)
 

@@ -34,14 +34,20 @@ class Actor:
         if self.operation is not None:
             operations = Func(F("bulk_operations"), Value(self.operation), function="array_append")
             type(row)._default_manager.filter(pk=row.pk).update(bulk_operations=operations)
+        self._log(row, message, is_added=added)
+
+    def record_deletion(self, row: Model, message: str) -> None:
+        """Write an audit entry about a row that is deleted next."""
+        self._log(row, message, is_deleted=True)
+
+    def _log(self, row: Model, message: str, *, is_added: bool = False, is_deleted: bool = False) -> None:
         if self.user is None or not apps.is_installed("django.contrib.admin"):
             return
-        from django.contrib.admin.models import ADDITION, CHANGE, LogEntry  # not importable without the admin
+        from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry  # not importable without the admin
 
         by = f" By token {self.token}." if self.token else ""
-        LogEntry.objects.log_actions(
-            self.user, [row], ADDITION if added else CHANGE, f"{message}{by}", single_object=True
-        )
+        flag = DELETION if is_deleted else ADDITION if is_added else CHANGE
+        LogEntry.objects.log_actions(self.user, [row], flag, f"{message}{by}", single_object=True)
 
 
 SYSTEM: Final = Actor(None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from taskqueue.definitions import HANDLERS, pipeline_of_handler, registry
+from taskqueue.definitions import HANDLERS, INTERNAL, pipeline_of_handler, registry
 from taskqueue.engine import sql
 from taskqueue.engine.sql.access import read_grants
 from taskqueue.errors import NotPermitted
@@ -90,9 +90,16 @@ class CallerPermissions:
         return Visibility.REDACTED if self.has_grant(Action.VIEW_PAYLOAD, pipeline) else Visibility.NONE
 
     def has_grant(self, action: Action, pipeline: str) -> bool:
-        """Whether the pipeline has no grants, or one that allows this to the caller."""
+        """Whether the pipeline has no grants, or one that allows this to the caller.
+
+        No caller may submit deliveries, which are signed. They have values of all pipelines, so none may be denied.
+        """
+        if pipeline in INTERNAL and action == Action.RUN:
+            return False
         if self.user is None or self.user.is_superuser or not self.has_grants:
             return True
+        if pipeline in INTERNAL:
+            return not self.pipelines_without_grant(action)
         names = with_handled_pipelines(pipeline)
         if not self._all_loaded and not self._grants.keys() >= set(names):
             self._grants |= dict.fromkeys(names) | self._read(names)
@@ -102,7 +109,8 @@ class CallerPermissions:
         """The pipelines, with their completion handlers, that have grants but none that allows this to the caller."""
         denied = set(self.pipelines_without_grant(action))
         handlers = {f"{name}.{suffix}" for name in denied for suffix in HANDLERS.values()}
-        return denied | handlers | {name for name in registry.by_name() if is_denied(name, denied)}
+        internal = INTERNAL if denied or action == Action.RUN else set()
+        return denied | handlers | internal | {name for name in registry.by_name() if is_denied(name, denied)}
 
     def pipelines_without_grant(self, action: Action) -> list[str]:
         """As `pipelines_denied`, but without handlers: for `is_denied`, where the caller is no longer known."""

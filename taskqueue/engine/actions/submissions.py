@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.actions.callbacks import set_callback
 from taskqueue.engine.enqueue import bulk
 from taskqueue.engine.enqueue.bulk import Request
 from taskqueue.engine.enqueue.enqueue import enqueue
@@ -23,11 +24,12 @@ def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, me
     """
     if options.force:
         message = f"{message} {force_message(options)}".strip()
-    if not message:
+    if not message and not options.callback_url:
         return enqueue(pipeline, payload, options=options)
     with transaction.atomic():
         task = enqueue(pipeline, payload, options=options)
-        if not task.duplicate:
+        set_callback(task, options.callback_url)
+        if message and not task.duplicate:
             actor.record(task, message, added=True)
     return task
 
@@ -47,6 +49,7 @@ def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
         with transaction.atomic():
             tasks = bulk.enqueue_all(prepared)
             for request, task in zip(requests, tasks, strict=True):
+                set_callback(task, request.options.callback_url)
                 if request.options.force and not task.duplicate:
                     actor.record(task, force_message(request.options), added=True)
         return tasks

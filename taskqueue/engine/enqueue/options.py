@@ -33,6 +33,7 @@ class Options:
         priority: seconds by which the task goes before tasks of the same age, from -600 to 600.
         run_at: the earliest start, an aware datetime; None or a past time for now.
         labels: short texts to find the task by.
+        callback_url: an address that is called when the task has ended; `actions.submissions` writes it.
         subject: the object that the task is about, as `subject_of` writes it; empty for none.
 
     Raises:
@@ -45,6 +46,7 @@ class Options:
     run_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     subject: str = ""
+    callback_url: str = ""
 
     def __post_init__(self) -> None:
         errors = [*key_errors(self.key), *label_errors(self.labels), *subject_errors(self.subject)]

@@ -166,7 +166,9 @@ TRY_LOCK_PARENT: Final = f"{LOCK_PARENT} SKIP LOCKED"
 # Lock an ended task whose completion is still to be handled. Of several processes the first handles it; the others
 # find no row.
 LOCK_PENDING_COMPLETION: Final = """
-SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND completion_pending_at IS NOT NULL FOR NO KEY UPDATE
+SELECT id, callback_url <> '' OR EXISTS (SELECT FROM taskqueue_subscription WHERE disabled_at IS NULL)
+FROM taskqueue_task
+WHERE id = %(task)s::uuid AND completion_pending_at IS NOT NULL FOR NO KEY UPDATE
 """
 # Lock a pending completion unless another transaction has.
 TRY_LOCK_PENDING_COMPLETION: Final = f"{LOCK_PENDING_COMPLETION} SKIP LOCKED"

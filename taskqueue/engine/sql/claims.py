@@ -11,6 +11,7 @@ from typing import Final, LiteralString
 
 from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
 from taskqueue.engine.sql.queues import STEP_QUEUE_HEADS
+from taskqueue.engine.sql.subscriptions import IS_SUBSCRIBED
 
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
 # the name with a + for tasks that have not started, which are claimable only without a limit. Tasks in the queue of a
@@ -26,8 +27,9 @@ CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable 
 ), {ADMISSIBLE}"""
 
 # What a claim returns of each task: the columns of `lease.COLUMNS`, and its position.
-CLAIMED_COLUMNS: Final = """task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
-        task.failures, task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+CLAIMED_COLUMNS: Final = f"""task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key,
+        task.failures, task.version, task.parallel_step, task.depth,
+        task.notify_completion OR {IS_SUBSCRIBED} AS notify_completion, task.concurrency_key,
         next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id

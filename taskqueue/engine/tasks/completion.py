@@ -1,4 +1,4 @@
-"""Completion: notify the parent of a finished task, and run its handlers, exactly once.
+"""Completion: notify the parent of a finished task, run its handlers and create its deliveries, exactly once.
 
 One transaction per finished task: after a crash the next sweep retries it, and a second caller is a no-op.
 """
@@ -20,6 +20,7 @@ from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.runtime.locks import run_or_log
 from taskqueue.engine.runtime.notify import notify_on_commit
+from taskqueue.engine.tasks.deliveries import create_deliveries
 from taskqueue.errors import InvalidPayload, TooLarge
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
@@ -60,7 +61,7 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
         # The parent first, as in every transaction that locks both.
         if parent is not None and not sql.fetch(lock_parent, {"task": parent}):
             return False
-        if not sql.fetch(lock, {"task": task}):
+        if not (locked := sql.fetch(lock, {"task": task})):
             return False
         if parallel_step:
             if complete_parallel_step(task, parent):
@@ -68,7 +69,11 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
             return True
         if parent is not None:
             notify_parent(task, parent)
-        run_completion_handlers(Task.objects.get(pk=task))
+        ended = Task.objects.get(pk=task)
+        run_completion_handlers(ended)
+        [(_task, may_have_deliveries)] = locked
+        if may_have_deliveries:
+            create_deliveries(ended)
         sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
     return True
 

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 
 from taskqueue.conf import settings
-from taskqueue.definitions import registry
+from taskqueue.definitions import INTERNAL, registry
 from taskqueue.engine.runtime.queue_workers import queues_without_pipelines
 from taskqueue.engine.runtime.taken_queues import take_queues, taken_queues
 from taskqueue.pool import cluster, orphans, startup
@@ -125,7 +125,7 @@ def _database() -> str:
 def _pipelines() -> str:
     queues = taken_queues()
     of_queues = "" if queues.takes_all else f"queues: {queues}; "
-    names = sorted(definition.name for definition in registry.all())
+    names = [name for name in registry.names() if name not in INTERNAL]
     known = f"{'pipeline' if len(names) == 1 else 'pipelines'} {', '.join(names)}" if names else "no pipelines yet"
     return f"{of_queues}{known}"
 
