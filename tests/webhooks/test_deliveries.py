@@ -247,7 +247,7 @@ def test_a_task_without_a_matching_subscription_costs_no_statement(others):
     one_step.enqueue(0)
     with InProcessWorker() as worker:
         worker.work()
-        with costs(statements=2, commits=2):
+        with costs(statements=1, commits=1):
             one_step.enqueue(0)
         for number in range(9):
             one_step.enqueue(number)

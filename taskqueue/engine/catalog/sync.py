@@ -69,6 +69,13 @@ def sync_pipeline(definition: PipelineDefinition) -> None:
     pipeline.known_steps.exclude(name__in=[step.name for step in steps]).delete()
 
 
+def sync_new_pipeline(definition: PipelineDefinition) -> None:
+    """Write a pipeline that has no row. Of two callers the second waits for the first, and writes the same."""
+    if not Pipeline.objects.filter(name=definition.name).exists():
+        with transaction.atomic():
+            sync_pipeline(definition)
+
+
 def pipeline_values(definition: PipelineDefinition) -> dict[str, Any]:
     policies = definition.policies
     return {

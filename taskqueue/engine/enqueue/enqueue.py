@@ -12,13 +12,13 @@ from django.db import transaction
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import sync_pipeline
+from taskqueue.engine.catalog.sync import sync_new_pipeline
 from taskqueue.engine.enqueue import deduplicate
 from taskqueue.engine.enqueue.options import DEFAULT_OPTIONS, NO_ORIGIN, Options, Origin
 from taskqueue.engine.enqueue.task_row import new_task, task_values
 from taskqueue.engine.runtime.notify import notification, notify_on_commit
 from taskqueue.engine.runtime.waits import register_cancel_events
-from taskqueue.models import Pipeline, Task
+from taskqueue.models import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,10 +97,3 @@ def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], option
 def statement_for(values: Mapping[str, Any]) -> LiteralString:
     """ENQUEUE_PLAIN for a task without a key or an origin that no other request shares, else ENQUEUE."""
     return sql.ENQUEUE if values["key"] or values["has_origin"] or deduplicate.is_shared(values) else sql.ENQUEUE_PLAIN
-
-
-def sync_new_pipeline(definition: PipelineDefinition) -> None:
-    """Write a pipeline that has no row. Of two callers the second waits for the first, and writes the same."""
-    if not Pipeline.objects.filter(name=definition.name).exists():
-        with transaction.atomic():
-            sync_pipeline(definition)
