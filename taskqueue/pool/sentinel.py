@@ -39,6 +39,8 @@ STUCK_EXIT_CODE = 70
 """Of a sentinel that has given its pool up; `cluster` starts another one."""
 QUEUE_LOCK_TIMEOUT = 1.0
 IDLE_STOP_TIMEOUT = 2.0
+TRUSTED_SECONDS = 5.0
+"""How long after its last use a worker's connection is not checked. If it is lost, the claim fails and is repeated."""
 MONITOR_STOP_TIMEOUT = 5.0
 OVERDUE_AFTER = 5.0
 SCHEDULES_EVERY = 30.0
@@ -239,11 +241,18 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
 def run_worker(status: PoolStatus, index: int, messages: Any, *others: Any) -> None:
     """Be a worker process: django-q2's loop with a heartbeat, marked as busy or idle in the pool status."""
 
+    idle_since = -TRUSTED_SECONDS
+
     def mark_busy(**_: Any) -> None:
         status.mark_busy(index)
+        if time.monotonic() - idle_since < TRUSTED_SECONDS:
+            # django-q2 has had it checked again: a round trip more before each claim.
+            db.connection.health_check_done = True  # type: ignore[attr-defined]  # not in the stubs
 
     def mark_idle(**_: Any) -> None:
+        nonlocal idle_since
         status.mark_idle(index)
+        idle_since = time.monotonic()
 
     name_sessions("worker")
     faulthandler.enable(crash_dump_file())  # the process that recovers this worker reads the stack of a crash there

@@ -25,8 +25,9 @@ from taskqueue.engine.runtime.deployed_pipelines import has_pipelines
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
+from taskqueue.engine.worker.first_claim import first_claim
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS, cause_of
-from taskqueue.engine.worker.loop import OnExecution, first_claim, is_fresh
+from taskqueue.engine.worker.loop import OnExecution, is_fresh
 from taskqueue.engine.worker.session import WorkerSession
 from taskqueue.engine.worker.settle import settle_or_fail
 

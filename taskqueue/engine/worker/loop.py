@@ -9,14 +9,13 @@ from datetime import timedelta
 
 from taskqueue.context import ShouldStop
 from taskqueue.engine.execution.run import execute_task
-from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Outcome, Release
-from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.first_claim import first_claim
 from taskqueue.engine.worker.held_ends import hold, settle_with_held, write_held
 from taskqueue.engine.worker.pace import Pace
-from taskqueue.engine.worker.session import WorkerSession, next_request
+from taskqueue.engine.worker.session import WorkerSession
 
 OnExecution = Callable[[Lease, Outcome, timedelta], None]
 """Called after the outcome of an execution is written or held, with the lease, the outcome and the duration."""
@@ -32,23 +31,23 @@ def run_until_idle(
     stopping: ShouldStop,
     on_execution: OnExecution = lambda *_: None,
     is_needed: Callable[[], bool] = lambda: True,
+    after_first_claim: Callable[[], None] = lambda: None,
 ) -> int:
     """Claim and execute tasks until none is ready, the budget is used up, or the worker is to stop. Returns how many.
 
     Args:
-        session: the worker of this process.
-        budget: no task is claimed after this time.
-        stopping: called before each claim and between steps.
-        on_execution: called after each execution.
-        is_needed: asked after some tiny tasks in a row whether this worker claims more; if not, another thread does.
+        session: the worker.
+        budget: no task is claimed after this time; `stopping` is called before each claim and between steps.
+        on_execution, after_first_claim: called after each execution, and after the first claim.
+        is_needed: asked after some tiny tasks in a row whether it claims more; if not, another thread does.
 
     Raises:
-        django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this
-            worker's row (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
+        django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this row
+            (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
     """
     deadline, pace, executions = time.monotonic() + budget.total_seconds(), Pace(session, is_needed), 0
     prefetched, held = session.activity.prefetched, session.activity.held_ends
-    prefetched.extend(first_claim(session, stopping))
+    prefetched.extend(first_claim(session, stopping, after_claim=after_first_claim))
     while (lease := next_of(prefetched)) is not None:
         session.activity.set_unsettled(lease)
         outcome, duration = execute(lease, session, stopping)
@@ -74,19 +73,6 @@ def execute(lease: Lease, session: WorkerSession, stopping: ShouldStop) -> tuple
         return Release(), 0.0
     outcome = execute_task(lease, activity=session.activity, stopping=stopping)
     return outcome, time.monotonic() - started_at
-
-
-def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1, *, runs_due: bool = True) -> list[Lease]:
-    """Claim the next tasks; without any, run the due work and claim again."""
-    if stopping():
-        return []
-    session.activity.begin_claim()
-    try:
-        if leases := claim(next_request(session, most)):
-            return leases
-        return claim(next_request(session, most)) if runs_due and dispatch.run_due(limit=1).queued else []
-    finally:
-        session.activity.set_idle()  # also after an error: the claim is not pending any more
 
 
 def next_of(prefetched: deque[Lease]) -> Lease | None:

@@ -39,7 +39,8 @@ class ThreadWorker:
         kind: which pipelines it claims tasks of.
         slot: its slot, when the process reserves some for the tasks of some queues.
         heartbeat_thread: the thread of this process's heartbeats; None for one of its own.
-        is_needed: asked after some short tasks whether it claims more.
+        is_needed: asked after some tiny tasks whether it claims more.
+        after_first_claim: called after the first claim of each loop.
     """
 
     def __init__(self, number: int = 0) -> None:
@@ -50,6 +51,7 @@ class ThreadWorker:
         self.shared_state: CrashRecord | None = None
         self.heartbeat_thread: HeartbeatThread | None = None
         self.is_needed: Callable[[], bool] = lambda: True
+        self.after_first_claim: Callable[[], None] = lambda: None
         self._heartbeat: Heartbeat | None = None
         self._pid = 0
         self._uncertain_error: BaseException | None = None
@@ -108,6 +110,7 @@ class ThreadWorker:
                 stopping=STOP.is_set,
                 on_execution=log_execution,
                 is_needed=self.is_needed,
+                after_first_claim=self.after_first_claim,
             )
         except DATABASE_ERRORS as error:
             caught: BaseException = error

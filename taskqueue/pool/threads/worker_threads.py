@@ -48,12 +48,15 @@ class WorkerThreads:
         self._is_first_woken = False
         self._may_be_more = False
         self._are_left = False
+        self._is_async_to_ring = False
+        self.first.after_first_claim = self._ring_async
 
     def run_until_idle(self) -> None:
         """Execute what is due in the main thread and in those that it wakes. Returns when all are idle."""
         self.begin()
         while True:
             is_idle = self.first.run_until_idle()
+            self._ring_async()  # it may have stopped before its claim
             with self._changed:
                 if is_idle and could_claim_more(self.first):
                     continue
@@ -179,16 +182,21 @@ class WorkerThreads:
             self._changed.notify_all()
 
     def begin(self) -> None:
-        """Note that the main thread works, and have the event loop claim."""
+        """Note that the main thread works. The event loop claims after it: at once they would wait for each other."""
         with self._changed:
             self._is_first_idle = self._is_first_woken = False
             self._may_be_more = True
             if self.first.is_draining:
                 self._wake(1)
             self._note()
-        if self.async_worker is not None:
-            self.async_worker.ring()
+        self._is_async_to_ring = self.async_worker is not None
         self._busy.set()
+
+    def _ring_async(self) -> None:
+        """Have the event loop claim, once for each wake-up."""
+        if self._is_async_to_ring and self.async_worker is not None:
+            self._is_async_to_ring = False
+            self.async_worker.ring()
 
     def _is_over(self) -> bool:
         return self._is_first_woken or self._others_are_idle()

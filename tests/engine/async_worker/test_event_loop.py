@@ -21,7 +21,7 @@ from taskqueue.engine.async_worker import loop
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.worker.loop import first_claim
+from taskqueue.engine.worker.first_claim import first_claim
 from taskqueue.models import Attempt, Worker
 from taskqueue.testing import work
 from taskqueue.testing.workers import InProcessWorker

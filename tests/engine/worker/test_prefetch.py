@@ -11,7 +11,7 @@ import pytest
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Release
-from taskqueue.engine.worker import loop, pace
+from taskqueue.engine.worker import first_claim, loop, pace
 from taskqueue.engine.worker.claims import claim
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import InProcessWorker, work
@@ -118,7 +118,7 @@ def test_stale_prefetched_tasks_go_back_to_the_queue(monkeypatch):
         leases = [
             replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(ClaimRequest(paused.row.pk, most=4))
         ]
-        monkeypatch.setattr(loop, "claim", lambda _request: leases)
+        monkeypatch.setattr(first_claim, "claim", lambda _request: leases)
 
         outcomes = paused.work()
 
