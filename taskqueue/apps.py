@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_migrate
@@ -41,7 +42,9 @@ class TaskqueueConfig(AppConfig):
 
 
 def discover_tasks() -> None:
-    """Register the `@task` functions of Django's tasks framework, if there is one: Django 6, or its backport."""
+    """Register the `@task` functions of Django's tasks framework (Django 6, or its backport), if TASKS is set."""
+    if not settings.is_overridden("TASKS"):  # type: ignore[misc]  # not in the stubs
+        return
     try:
         from taskqueue.django_tasks.backend import discover_tasks as discover
     except ModuleNotFoundError as error:

@@ -153,9 +153,8 @@ class SubscriptionAdmin(TasksOfObject[Subscription], ChangeableAdmin[Subscriptio
     @admin.action(description="Disable selected subscriptions", permissions=["change"])
     def disable_selected(self, request: HttpRequest, queryset: QuerySet[Subscription]) -> None:
         actor = task_actions.actor_of(request)
-        reason = f"Disabled by {actor.name}."
         with transaction.atomic():
-            count = sum(subscriptions.disable(each, reason, actor=actor) for each in queryset)
+            count = sum(subscriptions.disable(each, actor=actor) for each in queryset)
         self.message_user(request, f"{formats.count_of(count, 'subscription')} disabled.")
 
     @admin.display(description="Subscription")

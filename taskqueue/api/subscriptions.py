@@ -23,6 +23,7 @@ from taskqueue.engine.actions import subscriptions
 from taskqueue.errors import FieldError
 from taskqueue.models import Subscription
 from taskqueue.models.subscription import all_endings
+from taskqueue.webhooks.addresses import ADDRESS_MAX_LENGTH
 
 MAX_SHOWN = 1000
 
@@ -30,7 +31,7 @@ MAX_SHOWN = 1000
 class SubscriptionBody(Body):
     """A subscription to the ends of tasks."""
 
-    address: str = Field(min_length=1, max_length=2000, description="The https address that is called.")
+    address: str = Field(min_length=1, max_length=ADDRESS_MAX_LENGTH, description="The https address that is called.")
     description: str = Field(default="", max_length=200, description="What it is for.")
     pipelines: list[str] = Field(
         default_factory=list,
@@ -48,7 +49,7 @@ class SubscriptionBody(Body):
 class SubscriptionChange(Body):
     """What changes of a subscription; the rest stays."""
 
-    address: str = Field(default="", max_length=2000, description="The https address that is called.")
+    address: str = Field(default="", max_length=ADDRESS_MAX_LENGTH, description="The https address that is called.")
     description: str | None = Field(default=None, max_length=200, description="What it is for.")
     pipelines: list[str] | None = Field(default=None, max_length=100, description="Empty: all.")
     labels: dict[str, str] | None = Field(default=None, max_length=20, description="Empty: any.")
@@ -223,4 +224,4 @@ def set_enabled(subscription: Subscription, request: Request, *, enabled: bool) 
     if enabled:
         subscriptions.enable(subscription, actor=actor)
     else:
-        subscriptions.disable(subscription, f"Disabled by {actor.name}.", actor=actor)
+        subscriptions.disable(subscription, actor=actor)

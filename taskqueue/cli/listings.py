@@ -9,6 +9,7 @@ from urllib.parse import quote
 from taskqueue.cli.client import Client, ExitCode, Failure
 from taskqueue.cli.screen import WIDE, Column, Screen, json_text, local_time, seconds_text, short_time
 from taskqueue.cli.tasks import with_similar_names
+from taskqueue.queues import TakenQueues
 
 
 def pipelines(client: Client, screen: Screen, arguments: Namespace) -> ExitCode:
@@ -65,9 +66,8 @@ def last_day_text(day: dict[str, Any]) -> str:
 
 
 def queues_text(worker: dict[str, Any]) -> str:
-    if worker["queues"]:
-        return ", ".join(worker["queues"])
-    return f"all but {', '.join(worker['not_queues'])}" if worker["not_queues"] else "all"
+    queues = TakenQueues(tuple(worker["queues"]), tuple(worker["not_queues"]))
+    return "all" if queues.takes_all else str(queues)
 
 
 def counted(*statuses: str) -> Any:

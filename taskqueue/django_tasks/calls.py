@@ -16,13 +16,12 @@ from taskqueue.django_tasks.framework import (
     AnyTask,
     TaskContext,
     TaskError,
-    TaskResult,
     TaskResultStatus,
     normalize_json,
     task_finished,
     task_started,
 )
-from taskqueue.django_tasks.results import read_result
+from taskqueue.django_tasks.results import bare_result, read_result
 from taskqueue.engine.author_code.step_output import check_size
 from taskqueue.engine.runtime.failures import is_author_error, retry_wait
 from taskqueue.errors import FieldError, NotSerializable
@@ -80,20 +79,7 @@ def read_current() -> AnyResult:
 
 def light_result(task: AnyTask, args: list[Any], kwargs: dict[str, Any]) -> AnyResult:
     """The result of the running task, without what only its row knows."""
-    return TaskResult(
-        task=task,
-        id=str(current_task().id),
-        status=TaskResultStatus.RUNNING,
-        enqueued_at=None,
-        started_at=None,
-        finished_at=None,
-        last_attempted_at=None,
-        args=args,
-        kwargs=kwargs,
-        backend=task.backend,
-        errors=[],
-        worker_ids=[],
-    )
+    return bare_result(str(current_task().id), task, args, kwargs, TaskResultStatus.RUNNING)
 
 
 def with_context(task: AnyTask, result: AnyResult, args: list[Any]) -> list[Any]:

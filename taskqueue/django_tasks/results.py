@@ -64,14 +64,21 @@ def read_result(result_id: str) -> AnyResult:
 
 def result_of_new(row: TaskRow, task: AnyTask, args: Any, kwargs: Any) -> AnyResult:
     """The result of a task that no worker has started."""
+    status = STATUSES.get(TaskStatus(row.status), TaskResultStatus.READY)
+    times = {"enqueued_at": row.created_at, "started_at": row.started_at, "finished_at": row.finished_at}
+    return bare_result(str(row.pk), task, args, kwargs, status, **times)
+
+
+def bare_result(
+    result_id: str, task: AnyTask, args: Any, kwargs: Any, status: TaskResultStatus, **times: datetime | None
+) -> AnyResult:
+    """A result without attempts."""
+    unknown = dict.fromkeys(("enqueued_at", "started_at", "finished_at", "last_attempted_at"))
     return TaskResult(
         task=task,
-        id=str(row.pk),
-        status=STATUSES.get(TaskStatus(row.status), TaskResultStatus.READY),
-        enqueued_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        last_attempted_at=None,
+        id=result_id,
+        status=status,
+        **{**unknown, **times},
         args=args,
         kwargs=kwargs,
         backend=task.backend,

@@ -10,8 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from taskqueue.models import Task
-from taskqueue.testing import work
-from tests.support.api import Api, enqueue_order
+from tests.support.api import Api, enqueue_order, fail_order, finish_order
 from tests.support.pipelines import orders as pipelines
 
 
@@ -57,18 +56,13 @@ def queued(db: None) -> Task:
 @pytest.fixture
 def succeeded(db: None) -> Task:
     """A succeeded task."""
-    task = enqueue_order("succeeded")
-    work()
-    return Task.objects.get(pk=task.pk)
+    return finish_order()
 
 
 @pytest.fixture
 def failed(db: None) -> Task:
     """A task that failed in its second step."""
-    task = enqueue_order("failed")
-    pipelines.broken["ship"] = 1
-    work()
-    return Task.objects.get(pk=task.pk)
+    return fail_order()
 
 
 EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cancel_task")

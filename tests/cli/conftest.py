@@ -12,8 +12,7 @@ from taskqueue.cli import in_project as client_in_project
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.runtime import end_watch
 from taskqueue.models import Task
-from taskqueue.testing import work
-from tests.support.api import enqueue_order
+from tests.support.api import enqueue_order, fail_order, finish_order
 from tests.support.command_line import CommandLine, in_project, over_http
 from tests.support.pipelines import orders as pipelines
 from tests.support.waiting import eventually
@@ -85,15 +84,10 @@ def queued(transactional_db: None) -> Task:
 
 @pytest.fixture
 def succeeded(transactional_db: None) -> Task:
-    task = enqueue_order("succeeded")
-    work()
-    return Task.objects.get(pk=task.pk)
+    return finish_order()
 
 
 @pytest.fixture
 def failed(transactional_db: None) -> Task:
     """A task that failed in its second step."""
-    task = enqueue_order("failed")
-    pipelines.broken["ship"] = 1
-    work()
-    return Task.objects.get(pk=task.pk)
+    return fail_order()

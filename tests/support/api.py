@@ -11,7 +11,7 @@ from django.test import Client
 
 from taskqueue.engine.maintenance import rollups
 from taskqueue.models import PipelinePermission, Task
-from taskqueue.testing import advance
+from taskqueue.testing import advance, work
 from tests.support.pipelines import orders as pipelines
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
@@ -64,6 +64,21 @@ def roll_up_ended(*, duration: timedelta) -> None:
 
 def enqueue_order(number: str, **options: Any) -> Task:
     return pipelines.order.using(**options).enqueue(pipelines.Order(number=number))
+
+
+def finish_order() -> Task:
+    """A succeeded task."""
+    task = enqueue_order("succeeded")
+    work()
+    return Task.objects.get(pk=task.pk)
+
+
+def fail_order() -> Task:
+    """A task that failed in its second step."""
+    task = enqueue_order("failed")
+    pipelines.broken["ship"] = 1
+    work()
+    return Task.objects.get(pk=task.pk)
 
 
 def problem_of(response: Any) -> tuple[int, str, list[str]]:

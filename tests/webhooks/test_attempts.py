@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Permanent, Retry, pipeline, step
-from taskqueue.definitions import DELIVERY
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import subscriptions
-from taskqueue.models import Attempt, Subscription, Task
+from taskqueue.models import Attempt, Subscription
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.receivers import is_signed_with, receiver, status
+from tests.support.subscriptions import deliveries, subscribe
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 @step(retry=Retry.never())
@@ -25,19 +25,6 @@ def fail() -> None:
 @pipeline("hooks/attempted")
 def fails() -> None:
     fail()
-
-
-@pytest.fixture(autouse=True)
-def _private(settings):
-    settings.TASKQUEUE = {**settings.TASKQUEUE, "WEBHOOKS_ALLOW_PRIVATE": True}
-
-
-def subscribe(address="https://example.com/hook", **values):
-    return Subscription.objects.create(address=address, **values)
-
-
-def deliveries():
-    return Task.objects.filter(pipeline=DELIVERY).order_by("pk")
 
 
 def test_attempts_have_the_same_id_and_each_its_timestamp():

@@ -9,20 +9,20 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from taskqueue import Permanent, Retry, TaskEnded, pipeline, sleep, step
-from taskqueue.definitions import DELIVERY
 from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.runtime.outcomes import Failed
 from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
-from taskqueue.models import Pipeline, PipelinePermission, Subscription, Task
+from taskqueue.models import Pipeline, PipelinePermission, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.costs import costs
 from tests.support.database.races import OpenTransaction
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step
 from tests.support.receivers import is_signed_with, receiver, status
+from tests.support.subscriptions import deliveries, subscribe
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 @step(retry=Retry.never())
@@ -58,19 +58,6 @@ def handled() -> None:
 @handled.on_failure
 def after_failure(ended: TaskEnded) -> None:
     assert ended.error
-
-
-@pytest.fixture(autouse=True)
-def _private(settings):
-    settings.TASKQUEUE = {**settings.TASKQUEUE, "WEBHOOKS_ALLOW_PRIVATE": True}
-
-
-def subscribe(address="https://example.com/hook", **values):
-    return Subscription.objects.create(address=address, **values)
-
-
-def deliveries():
-    return Task.objects.filter(pipeline=DELIVERY).order_by("pk")
 
 
 def test_an_ended_task_is_delivered_once():

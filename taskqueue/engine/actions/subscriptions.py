@@ -51,8 +51,13 @@ def enable(subscription: Subscription, *, actor: Actor) -> bool:
     return change(subscription, "Enabled.", actor, values, disabled_at__isnull=False)
 
 
-def disable(subscription: Subscription, reason: str, *, actor: Actor) -> bool:
-    """Disable a subscription: it is not called until it is enabled again. False when it was disabled before."""
+def disable(subscription: Subscription, reason: str = "", *, actor: Actor) -> bool:
+    """Disable a subscription: it is not called until it is enabled again. False when it was disabled before.
+
+    Args:
+        reason: why; empty if the actor wants it.
+    """
+    reason = reason or f"Disabled by {actor.name}."
     values = {"disabled_at": Now(), "disabled_reason": reason[:300]}
     return change(subscription, f"Disabled. {reason}", actor, values, disabled_at__isnull=True)
 

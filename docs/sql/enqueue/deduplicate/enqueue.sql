@@ -6,7 +6,7 @@
 -- text, :singleton_key text, :cron_at timestamptz, :event uuid, :parent uuid, :parent_key text, :depth smallint,
 -- :run_at timestamptz, :delay interval, :is_alone boolean, :channel text
 WITH reserved AS (
-    -- Of several callers with a new key the first wins; the others wait for its commit and then insert no task.
+    -- Callers that waited for another one's commit then insert no task.
     INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
     SELECT :pipeline::text, :key::text, :id::uuid, statement_timestamp() + :window::interval,
         :payload_digest::text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, LiteralString
 
 from taskqueue.engine.sql.enqueue.single import CREATED, PIPELINE_EXISTS, insert_task
 from taskqueue.engine.sql.run import selected
@@ -20,6 +20,19 @@ KEY_IS_FREE: Final = f"""(%(force)s::boolean OR (
         ORDER BY taken.pipeline_id, taken.key LIMIT 1
     ) IS NULL)"""
 
+
+def reserve_key(condition: LiteralString) -> LiteralString:
+    """Reserve an idempotency key. Of several callers with a new key the first wins; the others wait for its commit."""
+    return f"""INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
+    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
+        %(payload_digest)s::text
+    WHERE {condition}
+    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
+        payload_digest = EXCLUDED.payload_digest
+    WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
+    RETURNING 1"""
+
+
 OTHER_COLUMNS: Final = """,
     rerun_of_id, debounce_key, singleton_key, cron_at, event_id, parent_id, parent_key, parallel_step, depth,
     shares_slot"""
@@ -32,15 +45,8 @@ START: Final = "greatest(%(run_at)s::timestamptz, statement_timestamp() + %(dela
 # (singleton, debounce, the run of a schedule) finds one, or when its pipeline has no row.
 ENQUEUE: Final = f"""
 WITH reserved AS (
-    -- Of several callers with a new key the first wins; the others wait for its commit and then insert no task.
-    INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
-    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
-        %(payload_digest)s::text
-    WHERE %(key)s::text <> '' AND {PIPELINE_EXISTS} AND {KEY_IS_FREE}
-    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
-        payload_digest = EXCLUDED.payload_digest
-    WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
-    RETURNING 1
+    -- Callers that waited for another one's commit then insert no task.
+    {reserve_key(f"%(key)s::text <> '' AND {PIPELINE_EXISTS} AND {KEY_IS_FREE}")}
 )
 {insert_task(START, OTHER_COLUMNS, OTHER_VALUES)}
 WHERE {PIPELINE_EXISTS} AND (%(key)s::text = '' OR EXISTS (SELECT FROM reserved))
@@ -50,17 +56,8 @@ ON CONFLICT DO NOTHING
 """
 
 # Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for
-# requests that share no task. Concurrent callers with a new key wait here for the first one's commit.
-RESERVE_KEY: Final = f"""
-INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
-SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
-    %(payload_digest)s::text
-WHERE {KEY_IS_FREE}
-ON CONFLICT (pipeline_id, key) DO UPDATE
-SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
-WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
-RETURNING 1
-"""
+# requests that share no task.
+RESERVE_KEY: Final = reserve_key(KEY_IS_FREE)
 
 # What a duplicate's answer does not show, and what may be large.
 UNREAD: Final = ("payload", "result", "drift")
