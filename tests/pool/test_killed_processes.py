@@ -123,7 +123,7 @@ def test_killed_workers_lose_no_parallel_step_and_exceed_no_limit(start):
 
     for share in (0.2, 0.4, 0.6, 0.8):
         eventually(lambda: have_ended(share), details=command.output)  # noqa: B023
-        os.kill(command.workers()[0], signal.SIGKILL)
+        command.kill_a_worker()
     eventually(lambda: finished(task), details=command.output)
 
     task.refresh_from_db()

@@ -103,6 +103,12 @@ class WorkerCommand:
         """The registered worker processes that are alive."""
         return list(dict.fromkeys(self.threads_registered()))
 
+    def kill_a_worker(self) -> None:
+        """Kill a worker process as soon as there is one: after an earlier kill the pool may just be starting again."""
+        pid = eventually(self.workers, details=self.output)[0]
+        with suppress(ProcessLookupError):  # the sentinel was faster
+            os.kill(pid, signal.SIGKILL)
+
     def threads_registered(self) -> list[int]:
         """The living worker processes, as often as each has registered threads."""
         alive = set(children_of(self.sentinel()))
