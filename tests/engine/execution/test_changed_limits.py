@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -18,6 +17,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket, Step, StepSlot, Task
 from taskqueue.testing import InProcessWorker, advance, work
+from tests.support.database.races import wait_for_blocked_session
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step
 from tests.support.pipelines.rated import one_busy, one_minutely, reload, waits, waits_about
@@ -217,11 +217,9 @@ def test_no_step_gets_a_time_by_the_old_rate_during_a_change():
         worker.work()
         task = one_minutely.enqueue(2)
         lease = take(worker.worker)
-        asked = threading.Event()
 
         def ask():
             try:
-                asked.set()
                 return execute(lease)
             finally:
                 connection.close()
@@ -230,7 +228,7 @@ def test_no_step_gets_a_time_by_the_old_rate_during_a_change():
             with transaction.atomic():
                 limits.lock("test/minutely")
                 asking = pool.submit(ask)
-                asked.wait(timeout=90)
+                wait_for_blocked_session()
                 assert not Step.objects.filter(task=task).exists()
                 limits.change_rate_limit("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
             asking.result(timeout=90)

@@ -21,6 +21,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Pipeline, Task
 from taskqueue.testing import InProcessWorker, advance, work
+from tests.support.database.races import wait_for_blocked_session
 from tests.support.pipelines.basic import one_step
 
 
@@ -304,12 +305,9 @@ def test_a_waiting_admission_counts_what_the_previous_one_admitted():
         for _ in range(4):
             three.enqueue("a")
         ConcurrencyLimit.objects.update(tasks=1)
-        locked, admitted = threading.Event(), threading.Event()
 
         def second():
             try:
-                locked.wait(timeout=90)
-                admitted.set()
                 return claim(ClaimRequest(worker.worker))
             finally:
                 connection.close()
@@ -317,8 +315,7 @@ def test_a_waiting_admission_counts_what_the_previous_one_admitted():
         with ThreadPoolExecutor(1) as pool:
             with transaction.atomic():
                 sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": "gates/three"})
-                locked.set()
                 later = pool.submit(second)
-                admitted.wait(timeout=90)
+                wait_for_blocked_session()
                 assert len(claim(ClaimRequest(worker.worker))) == 1
             assert later.result(timeout=90) == []

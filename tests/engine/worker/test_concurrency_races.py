@@ -19,7 +19,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker
-from tests.support.database.races import OpenTransaction, run_concurrently
+from tests.support.database.races import OpenTransaction, run_concurrently, run_until_blocked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -51,8 +51,8 @@ def running():
     return Counter(Task.objects.filter(status="running").values_list("concurrency_key", flat=True))
 
 
-def run_until_blocked(operation):
-    """Run it in a thread with its own connection, where it may wait for a lock."""
+def start(operation):
+    """Run it in a thread with its own connection. Returns its future."""
 
     def do():
         try:
@@ -81,9 +81,9 @@ def test_a_slot_freed_during_a_claim_is_used_once(worker):
     first, second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
 
     operations = [
-        run_until_blocked(lambda: settle(first, Succeeded("1"), claim_request=ClaimRequest(worker.worker))),
-        run_until_blocked(lambda: settle(second, Succeeded("1"), claim_request=None)),
-        run_until_blocked(lambda: claim(ClaimRequest(worker.worker))),
+        start(lambda: settle(first, Succeeded("1"), claim_request=ClaimRequest(worker.worker))),
+        start(lambda: settle(second, Succeeded("1"), claim_request=None)),
+        start(lambda: claim(ClaimRequest(worker.worker))),
     ]
     for operation in operations:
         operation.result(timeout=90)
@@ -96,18 +96,20 @@ def test_a_slot_freed_during_a_claim_is_used_once(worker):
 def test_settling_locks_no_task_while_it_waits_for_the_limit(worker):
     for _ in range(4):
         both.enqueue("a")
-    (lease,) = claim(ClaimRequest(worker.worker))
+    lease, _other = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
     concurrency_limit = OpenTransaction(lock_concurrency_limit)
     settling = run_until_blocked(lambda: settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)))
 
-    # A cancel of several tasks may have locked one of them and wait for this one.
-    assert control.cancel(lease.task).status == "cancelled"
+    # The end is committed, and a cancel of several tasks that holds the limit's lock finds none of them locked.
+    assert Task.objects.get(pk=lease.task).status == "succeeded"
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+    for task in Task.objects.exclude(pk=lease.task):
+        assert control.cancel(task.pk).status == "cancelled"
 
     concurrency_limit.end()
-    (following,) = settling.result(timeout=90)
-    assert Task.objects.get(pk=lease.task).status == "cancelled"
-    assert running() == {"a": 1}
-    assert following.task != lease.task
+    assert settling.result(timeout=90) == []
+    assert running() == {}
 
 
 def test_admission_skips_a_locked_task(worker):
