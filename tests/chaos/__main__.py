@@ -1,6 +1,7 @@
 """Run tasks of five steps over two clusters, while workers are killed and the database is restarted.
 
-`python -m tests.chaos --tasks 10000`. The exit code is 1 if a task was lost, or an effect doubled.
+A subscription calls a receiver at the end of each task. `python -m tests.chaos --tasks 10000`. The exit code is 1 if a
+task or a delivery was lost, or an effect doubled.
 """
 
 from __future__ import annotations
@@ -20,22 +21,26 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.processes.postgres import Server, own_server
+from tests.support.receivers import Receiver, receiver
 
 CHECKS = {
     "tasks not succeeded": "SELECT count(*) FROM taskqueue_task WHERE status <> 'succeeded'",
     "atomic effects missing": (
-        "SELECT count(*) FROM taskqueue_task task CROSS JOIN (VALUES (1), (2)) AS known (number) WHERE NOT EXISTS "
+        "SELECT count(*) FROM taskqueue_task task CROSS JOIN (VALUES (1), (2)) AS known (number) "
+        "WHERE task.pipeline_id LIKE 'chaos/%' AND NOT EXISTS "
         "(SELECT FROM chaos_effect WHERE chaos_effect.task = task.id AND chaos_effect.number = known.number)"
     ),
     "atomic effects doubled": (
         "SELECT count(*) FROM (SELECT FROM chaos_effect GROUP BY task, number HAVING count(*) > 1) AS doubled"
     ),
     "steps not recorded once": (
-        "SELECT count(*) FROM (SELECT task_id FROM taskqueue_step WHERE status = 'succeeded' GROUP BY task_id "
-        "HAVING count(*) <> 5 OR count(DISTINCT key) <> 5) AS others"
+        "SELECT count(*) FROM (SELECT step.task_id FROM taskqueue_step step "
+        "JOIN taskqueue_task task ON task.id = step.task_id AND task.pipeline_id LIKE 'chaos/%' "
+        "WHERE step.status = 'succeeded' GROUP BY step.task_id "
+        "HAVING count(*) <> 5 OR count(DISTINCT step.key) <> 5) AS others"
     ),
     "results that are not what was recorded": (
-        "SELECT count(*) FROM taskqueue_task task WHERE result IS DISTINCT FROM ("
+        "SELECT count(*) FROM taskqueue_task task WHERE task.pipeline_id LIKE 'chaos/%' AND result IS DISTINCT FROM ("
         "SELECT jsonb_agg(output ORDER BY output) "
         "FROM taskqueue_step step WHERE step.task_id = task.id AND step.name LIKE 'draw%')"
     ),
@@ -91,7 +96,7 @@ class ChaosRun:
         return seconds
 
     def disturb(self, deadline: float) -> None:
-        """Kill and restart until all tasks have ended."""
+        """Kill and restart until all tasks and deliveries have ended."""
         chance = random.Random(self.seed)  # noqa: S311 - repeatable by its seed
         kill_at, restart_at = time.monotonic() + 3, time.monotonic() + self.restart_every
         while time.monotonic() < deadline and self.unfinished() != 0:
@@ -104,9 +109,12 @@ class ChaosRun:
             time.sleep(0.1)
 
     def unfinished(self) -> int | None:
+        from django.db.models import Q
+
         from taskqueue.models import Task
 
-        return query(lambda: Task.objects.filter(finished_at=None).count())
+        is_pending = Q(finished_at=None) | Q(completion_pending_at__isnull=False)  # with an end that is not delivered
+        return query(lambda: Task.objects.filter(is_pending).count())
 
     def kill(self, chance: random.Random) -> None:
         from taskqueue.models import Worker
@@ -167,9 +175,16 @@ def enqueue(tasks: int) -> None:
             enqueueing.enqueue(PIPELINES[number % 2], {"number": number})
 
 
-def report(chaos: ChaosRun, seconds: float) -> int:
+def subscribe(server: Receiver) -> None:
+    from taskqueue.models import Subscription
+
+    Subscription.objects.create(address=server.address)
+
+
+def report(chaos: ChaosRun, seconds: float, received: Receiver) -> int:
     """Print the results. Returns the number of errors."""
     found = {name: int(str(chaos.server.ask(question)[0][0])) for name, question in CHECKS.items()}
+    found |= delivery_errors(chaos, received)
     waits = sorted(wait for wait, _ in chaos.recoveries())
     calm = sorted(wait for wait, is_calm in chaos.recoveries() if is_calm)
     ((attempts,),) = chaos.server.ask("SELECT count(*) FROM taskqueue_attempt WHERE outcome = 'lost'")
@@ -177,6 +192,7 @@ def report(chaos: ChaosRun, seconds: float) -> int:
     print(f"kills survived           {chaos.kills}")
     print(f"restarts survived        {len(chaos.outages)}, in turn fast and immediate")
     print(f"attempts lost            {attempts}")
+    print(f"deliveries               {chaos.tasks:,}, in {len(received.requests):,} requests")
     for name, waited in (("with the database there", calm), ("in all", waits)):
         if waited:
             p50, most = statistics.median(waited), waited[-1]
@@ -184,6 +200,20 @@ def report(chaos: ChaosRun, seconds: float) -> int:
     for name, number in found.items():
         print(f"{name:<40} {number}")
     return sum(found.values())
+
+
+def delivery_errors(chaos: ChaosRun, received: Receiver) -> dict[str, int]:
+    """How many ends were not delivered, or under several ids, by which a receiver could not tell a repetition."""
+    ids: dict[str, set[str]] = {}
+    for request in received.requests:
+        ids.setdefault(request.event["data"]["task"], set()).add(request.headers["webhook-id"])
+    ended = {
+        str(task) for (task,) in chaos.server.ask("SELECT id FROM taskqueue_task WHERE pipeline_id LIKE 'chaos/%'")
+    }
+    return {
+        "ends not delivered": len(ended - ids.keys()),
+        "ends delivered under several ids": sum(len(each) > 1 for each in ids.values()),
+    }
 
 
 def main() -> int:
@@ -197,9 +227,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     chosen = parser.parse_args()
     print(f"seed {chosen.seed}", flush=True)
-    with own_server() as server, tempfile.TemporaryDirectory() as folder:
+    with own_server() as server, tempfile.TemporaryDirectory() as folder, receiver() as receiving:
         os.environ.update(DEBUG="true", DATABASE_URL=server.url, DJANGO_SETTINGS_MODULE="tests.chaos.settings")
         prepare(server)
+        subscribe(receiving)
         chaos = ChaosRun(
             server,
             chosen.tasks,
@@ -210,7 +241,7 @@ def main() -> int:
             chosen.seed,
             Path(folder),
         )
-        return 1 if report(chaos, chaos.run(chosen.timeout)) else 0
+        return 1 if report(chaos, chaos.run(chosen.timeout), receiving) else 0
 
 
 def prepare(server: Server) -> None:

@@ -8,3 +8,4 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 from tests.support.processes.settings import *  # noqa: F403 - Django's settings are names in a module
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos"]  # noqa: F405
+TASKQUEUE = {**TASKQUEUE, "WEBHOOKS_ALLOW_PRIVATE": True}  # noqa: F405 - the receiver is on this machine
