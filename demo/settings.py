@@ -145,8 +145,15 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
+# Without EMAIL_URL Django's default stays: an SMTP server on this machine.
+EMAIL_URL: str = env.str("EMAIL_URL", default="")
+if EMAIL_URL:
+    vars().update(env.email_url("EMAIL_URL"))
+DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="webmaster@localhost")
+
 TASKQUEUE: dict[str, Any] = {
     "EXAMPLE_PIPELINE": "demo/task",
+    "ADMIN_URL": env.str("ADMIN_URL", default=""),
     "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
 }
 

@@ -29,6 +29,7 @@ class TaskqueueConfig(AppConfig):
     def ready(self) -> None:
         """Import each app's pipelines and tasks, and write their definitions to the database after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
+        from taskqueue.engine.alerts.evaluate import add_default_rules_after_migrate
         from taskqueue.engine.catalog.sync import sync_after_migrate
         from taskqueue.pool.queue_lists import hide_queue_lists
         from taskqueue.pool.signing import use_own_key
@@ -38,6 +39,7 @@ class TaskqueueConfig(AppConfig):
         autodiscover_modules("pipelines")
         discover_tasks()
         post_migrate.connect(sync_after_migrate, sender=self)
+        post_migrate.connect(add_default_rules_after_migrate, sender=self)
         request_started.connect(set_up_web_process, dispatch_uid="taskqueue")
 
 

@@ -75,6 +75,8 @@ class Settings:
     """Whether webhooks may call addresses of private networks, and http."""
     WEBHOOKS_SECRET: str = ""
     """The secret that signs calls to a task's callback URL; two, with a space between, while it is changed."""
+    ADMIN_URL: str = ""
+    """The address of the admin, such as https://tasks.example.com/admin/, for the links in alerts; empty: no links."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
@@ -111,6 +113,12 @@ def check_ranges(found: Settings) -> None:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
         raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
+    if found.ADMIN_URL and not found.ADMIN_URL.startswith(("https://", "http://")):
+        raise ImproperlyConfigured("TASKQUEUE['ADMIN_URL'] must begin with https:// or http://.")
+    check_queues(found)
+
+
+def check_queues(found: Settings) -> None:
     try:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:

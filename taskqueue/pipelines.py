@@ -1,20 +1,23 @@
-"""The pipeline that delivers webhooks: a request to one subscriber is a task, with retries over 24 hours."""
+"""The pipelines of taskqueue itself: a request to a subscriber, or a message about an alert, is a task with retries."""
 
 from __future__ import annotations
 
 import http.client
 import json
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
+from django.core.mail import EmailMessage
 from django.db import connection
+from pydantic import Field
 
 from taskqueue.authoring import Permanent, Retry, RetryAfter, TaskEnded, current_task, pipeline, step
 from taskqueue.conf import settings
-from taskqueue.definitions import DELIVERY
+from taskqueue.definitions import ALERT, DELIVERY
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import subscriptions
 from taskqueue.models import Subscription
+from taskqueue.models.alert import MAIL, SLACK
 from taskqueue.webhooks.addresses import RefusedAddress
 from taskqueue.webhooks.sending import Answer, post
 from taskqueue.webhooks.signatures import signed_headers
@@ -29,6 +32,17 @@ RETRY: Final = Retry(
         timedelta(hours=15, minutes=25),
     )
 )
+ALERT_RETRY: Final = Retry(
+    waits=(
+        timedelta(seconds=5),
+        timedelta(seconds=30),
+        timedelta(minutes=2),
+        timedelta(minutes=10),
+        timedelta(minutes=30),
+        timedelta(hours=1),
+    )
+)
+"""An alert that arrives later than that says nothing of now."""
 LONGEST_WAIT: Final = timedelta(hours=24)
 BACKSTOP: Final = timedelta(minutes=1)
 """For a name server that does not answer; the request itself has a shorter timeout."""
@@ -49,18 +63,21 @@ def post_event(subscription: int | None, address: str, event: dict[str, Any], *,
     now = database_time()
     found = None if subscription is None else enabled_subscription(subscription, is_test=is_test)
     secrets = settings().WEBHOOKS_SECRET.split() if found is None else found.secrets_at(now)
-    body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
-    headers = signed_headers(str(current_task().id), int(now.timestamp()), body, secrets)
+    return judged(found, post_json(address if found is None else found.address, event, now, secrets))
+
+
+def post_json(address: str, content: dict[str, Any], now: datetime, secrets: list[str] | None) -> Answer:
+    """Post JSON, signed with these secrets; without headers of a signature for None.
+
+    Raises:
+        DeliveryFailed: there was no answer.
+    """
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    headers = signed_headers(str(current_task().id), int(now.timestamp()), body, secrets) if secrets is not None else {}
     try:
-        answer = post(
-            address if found is None else found.address,
-            body,
-            headers,
-            allow_private=settings().WEBHOOKS_ALLOW_PRIVATE,
-        )
+        return post(address, body, headers, allow_private=settings().WEBHOOKS_ALLOW_PRIVATE)
     except (RefusedAddress, OSError, http.client.HTTPException) as error:
         raise DeliveryFailed(f"{type(error).__name__}: {error}") from error
-    return judged(found, answer)
 
 
 def database_time() -> datetime:
@@ -127,3 +144,33 @@ def count_failure(ended: TaskEnded) -> None:
 def record_failure(subscription: int) -> None:
     """Count it, once."""
     subscriptions.record_failure(subscription)
+
+
+@step(retry=ALERT_RETRY, timeout=BACKSTOP)
+def send_alert(channel: str, address: str, title: str, text: str, event: dict[str, Any]) -> str:
+    """Send a message about alerts to one recipient; returns what the receiver answered.
+
+    Raises:
+        Permanent: the receiver is gone.
+        RetryAfter, Exception: it is sent again later.
+    """
+    if channel == MAIL:
+        # One id for all attempts, so that mail programs show a message that was sent twice once.
+        headers = {"Message-ID": f"<{current_task().id}@taskqueue>"}
+        EmailMessage(title, text, to=[address], headers=headers).send()
+        return "sent"
+    is_slack = channel == SLACK
+    secrets = None if is_slack else settings().WEBHOOKS_SECRET.split()
+    return judged(None, post_json(address, {"text": text} if is_slack else event, database_time(), secrets))
+
+
+@pipeline(ALERT, retry=Retry.never())
+def deliver_alert(
+    channel: str,
+    address: Annotated[str, Field(json_schema_extra={"secret": True})],
+    title: str,
+    text: str,
+    event: dict[str, Any],
+) -> str:
+    """Sends a message about alerts to one recipient. taskqueue itself makes its tasks, when an alert changes."""
+    return send_alert(channel, address, title, text, event)

@@ -11,7 +11,7 @@ search            search syntax and URL parameters of the lists
 shared            parts of several pages: HTML, charts, forms, filters
 """
 
-from taskqueue.admin import audit, permissions, schedules, subscriptions, tokens, workers
+from taskqueue.admin import alerts, audit, permissions, schedules, subscriptions, tokens, workers
 from taskqueue.admin.bulk_operations.admin import BulkOperationAdmin
 from taskqueue.admin.events.admin import EventAdmin
 from taskqueue.admin.object_tasks import TasksOfObject
@@ -28,6 +28,7 @@ __all__ = [
     "RateLimitAdmin",
     "TaskAdmin",
     "TasksOfObject",
+    "alerts",
     "audit",
     "permissions",
     "schedules",

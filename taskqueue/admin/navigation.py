@@ -40,6 +40,7 @@ MENU: Final = (
     MenuItem("Schedules", "calendar", "taskqueue.schedule"),
     MenuItem("Rate limits", "gauge", "taskqueue.ratelimit"),
     MenuItem("Bulk operations", "stack", "taskqueue.bulkoperation"),
+    MenuItem("Alert rules", "bell", "taskqueue.alertrule"),
     MenuItem("Subscriptions", "right", "taskqueue.subscription"),
     MenuItem("Tokens", "key", "taskqueue.token"),
     MenuItem("Audit", "book", "admin.logentry"),
@@ -110,6 +111,8 @@ def badges_of(counts: BadgeCounts) -> Iterator[tuple[str, dict[str, str]]]:
     """The badges by the name of their entry; counts that are normal have none. The tone is "bad", "poor" or empty."""
     if counts.failed_today:
         yield "Failures", badge(counts.failed_today, "", "failed today (UTC)", "bad")
+    if counts.firing:
+        yield "Alert rules", badge(counts.firing, " firing", "alerts that fire now", "bad")
     if counts.paused:
         yield "Pipelines", badge(counts.paused, " paused", "paused pipelines", "poor")
     if counts.failing_workers:

@@ -13,6 +13,7 @@ from taskqueue.definitions.checks import (
 )
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import (
+    ALERT,
     DELIVERY,
     HANDLERS,
     INTERNAL,
@@ -24,6 +25,7 @@ from taskqueue.definitions.registry import registry
 from taskqueue.definitions.steps import StepDefinition, active_fakes
 
 __all__ = [
+    "ALERT",
     "DELIVERY",
     "HANDLERS",
     "INTERNAL",

@@ -31,7 +31,9 @@ HANDLERS: Final = {"failed": "on-failure", "cancelled": "on-cancel"}
 """The last part of a handler's name, by the outcome that it handles."""
 DELIVERY: Final = "taskqueue/deliver-webhook"
 """The pipeline whose tasks call subscribers."""
-INTERNAL: Final = frozenset({DELIVERY, f"{DELIVERY}.{HANDLERS['failed']}"})
+ALERT: Final = "taskqueue/deliver-alert"
+"""The pipeline whose tasks send messages about alerts."""
+INTERNAL: Final = frozenset({DELIVERY, f"{DELIVERY}.{HANDLERS['failed']}", ALERT})
 """Pipelines of taskqueue itself: no caller can submit a task of them, and their ends are not delivered."""
 
 

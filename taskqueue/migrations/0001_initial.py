@@ -2026,6 +2026,14 @@ class Migration(migrations.Migration):
                 name="taskqueue_skip_deferred",
             ),
         ),
+        migrations.AddIndex(
+            model_name="skip",
+            index=models.Index(
+                condition=models.Q(("kind", taskqueue.states.SkipKind["MISFIRE"])),
+                fields=["created_at"],
+                name="taskqueue_skip_misfire",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="skip",
             constraint=models.CheckConstraint(
@@ -2429,6 +2437,136 @@ class Migration(migrations.Migration):
                         violation_error_message="Choose one or more of the endings.",
                     )
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="AlertRule",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(help_text="What messages and lists call it.", max_length=100, unique=True)),
+                ("condition", models.CharField(help_text="What is checked.", max_length=40)),
+                ("threshold", models.FloatField(help_text="From this value on the condition holds.")),
+                (
+                    "subjects",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=250),
+                        blank=True,
+                        default=list,
+                        help_text="The pipelines or queues that it covers, or their beginnings with an asterisk, such as shop/*, with commas. Empty: all.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "hold_for",
+                    models.DurationField(
+                        default=datetime.timedelta(0),
+                        help_text="How long the condition must hold before it fires: hours:minutes:seconds.",
+                        verbose_name="for",
+                    ),
+                ),
+                (
+                    "repeat_every",
+                    models.DurationField(
+                        blank=True,
+                        default=datetime.timedelta(seconds=14400),
+                        help_text="How often to remind while it fires: hours:minutes:seconds. Empty: never.",
+                        null=True,
+                        verbose_name="repeat",
+                    ),
+                ),
+                ("mail_addresses", models.TextField(blank=True, default="", help_text="One address in each line.")),
+                (
+                    "slack_addresses",
+                    models.TextField(
+                        blank=True,
+                        default="",
+                        help_text='Incoming webhooks of Slack, or of a chat that takes the same JSON, {"text": "…"}. One in each line.',
+                        verbose_name="Slack addresses",
+                    ),
+                ),
+                (
+                    "webhook_addresses",
+                    models.TextField(
+                        blank=True,
+                        default="",
+                        help_text="Addresses that are sent the alert as JSON, signed as Standard Webhooks. One in each line.",
+                    ),
+                ),
+                (
+                    "is_enabled",
+                    models.BooleanField(
+                        db_default=True, default=True, help_text="Whether it is checked.", verbose_name="enabled"
+                    ),
+                ),
+                (
+                    "silenced_until",
+                    models.DateTimeField(
+                        blank=True, editable=False, help_text="Until when it sends nothing.", null=True
+                    ),
+                ),
+                (
+                    "silenced_by",
+                    models.CharField(blank=True, db_default="", default="", editable=False, max_length=150),
+                ),
+                (
+                    "silence_reason",
+                    models.CharField(blank=True, db_default="", default="", editable=False, max_length=300),
+                ),
+                (
+                    "evaluated_at",
+                    models.DateTimeField(blank=True, editable=False, help_text="When it was last checked.", null=True),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+            ],
+            options={
+                "ordering": ("name",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Alert",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "subject",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="The pipeline, queue or subscription; empty for the whole service.",
+                        max_length=250,
+                    ),
+                ),
+                ("value", models.FloatField()),
+                ("text", models.CharField(max_length=500)),
+                (
+                    "link",
+                    models.CharField(
+                        help_text="The page behind it, below that of the app in the admin.", max_length=1000
+                    ),
+                ),
+                ("pending_since", models.DateTimeField()),
+                ("firing_since", models.DateTimeField(blank=True, help_text="Null: pending.", null=True)),
+                (
+                    "notified_at",
+                    models.DateTimeField(
+                        blank=True, help_text="When a message was last enqueued; null: not yet.", null=True
+                    ),
+                ),
+                (
+                    "rule",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="alerts",
+                        to="taskqueue.alertrule",
+                    ),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+                "constraints": [models.UniqueConstraint(fields=("rule", "subject"), name="taskqueue_alert_once")],
             },
         ),
         migrations.RunSQL(STORAGE, migrations.RunSQL.noop),

@@ -1,6 +1,7 @@
 """The tables: PostgreSQL holds the whole state of pipelines, tasks and workers."""
 
 from taskqueue.models.access import PipelinePermission, Token
+from taskqueue.models.alert import Alert, AlertRule
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.limit import ConcurrencyLimit, RateLimit, RateLimitBucket, Schedule, StepSlot
 from taskqueue.models.operation import BulkOperation
@@ -13,8 +14,8 @@ from taskqueue.models.task import EndWatch, IdempotencyKey, Overview, Task
 from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
-    "Attempt", "BulkOperation", "ConcurrencyLimit", "EndCount", "EndWatch", "Event", "IdempotencyKey", "Overview",
-    "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit", "RateLimitBucket", "Reopened",
-    "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot", "Subscription", "Task",
-    "Token", "Trigger", "Wait", "Worker",
+    "Alert", "AlertRule", "Attempt", "BulkOperation", "ConcurrencyLimit", "EndCount", "EndWatch", "Event",
+    "IdempotencyKey", "Overview", "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit",
+    "RateLimitBucket", "Reopened", "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot",
+    "Subscription", "Task", "Token", "Trigger", "Wait", "Worker",
 ]  # fmt: skip

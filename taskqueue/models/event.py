@@ -135,6 +135,8 @@ class Skip(models.Model):
             models.Index(fields=["pipeline", "-id"], name="taskqueue_skip_by_pipeline"),
             models.Index(fields=["task"], name="taskqueue_skip_by_task", condition=Q(task__isnull=False)),
             models.Index(fields=["event"], name="taskqueue_skip_by_event", condition=Q(event__isnull=False)),
+            # alerts about missed runs
+            models.Index(fields=["created_at"], name="taskqueue_skip_misfire", condition=Q(kind=SkipKind.MISFIRE)),
             # sweeps of deferred starts
             models.Index(
                 fields=["pipeline", "id"], name="taskqueue_skip_deferred", condition=Q(kind=SkipKind.DEFERRED)

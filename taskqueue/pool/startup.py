@@ -16,6 +16,7 @@ from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
 from taskqueue.conf import settings
+from taskqueue.engine import sql
 from taskqueue.engine.async_worker.execute import ENGINE_CONNECTIONS
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime import sessions
@@ -33,12 +34,6 @@ PREPARE_THRESHOLD: Final = 1_000_000_000
 
 SHARED_CONNECTIONS: Final = 4
 """Of the supervising processes and the notifier."""
-
-CONNECTIONS_LEFT: Final = """
-SELECT maximum, maximum - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
-FROM (SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int)
-    AS server (maximum)
-"""
 
 POOLER_ERROR: Final = (
     "This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its locks and its "
@@ -148,9 +143,7 @@ def connections_warning(processes: int, threads: int, *, is_async: bool = False)
     # For each thread, for the heartbeats; for the engine's part of async tasks, and for plain code that they call.
     needed = processes * (threads + 1 + (ENGINE_CONNECTIONS + threads if is_async else 0)) + SHARED_CONNECTIONS
     try:
-        with db.connection.cursor() as cursor:
-            cursor.execute(CONNECTIONS_LEFT)
-            maximum, left = cursor.fetchone()
+        ((maximum, left),) = sql.fetch(sql.CONNECTIONS_LEFT, {})
     except db.Error:
         return ""
     if needed <= left:

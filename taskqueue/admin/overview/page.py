@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from taskqueue import live
 from taskqueue.admin.overview import stat_cards, tables
 from taskqueue.admin.overview.example_pipeline import example_pipeline_for
-from taskqueue.admin.overview.queries import OverviewData, etag_of, overview_data
+from taskqueue.admin.overview.queries import OverviewData, are_alerts_unchecked, etag_of, overview_data
 from taskqueue.admin.overview.stat_cards import ended_tasks_url, percentile_of
 from taskqueue.admin.search.parameters import format_failure
 from taskqueue.admin.shared import formats, html
@@ -73,6 +73,10 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
         "example_pipeline": example_pipeline_for(request) if data.is_empty else None,
         "cards": stat_cards.stat_cards(range_stats, queue_depth, workers if may_view_workers else None),
         "lag_notice": lag_notice(range_stats),
+        "alerts": [tables.alert_row(alert, data.stats.now) for alert in data.alerts[: tables.ALERTS_SHOWN]],
+        "alerts_left_out": max(len(data.alerts) - tables.ALERTS_SHOWN, 0),
+        "alerts_notice": alerts_notice(data),
+        "may_view_alert_rules": request.user.has_perm("taskqueue.view_alertrule"),
         "unserved_queues": tables.unserved_queues(data),
         "is_counting": range_stats.is_rolling_up,
         "repaired": ended_tasks_url(range_stats, range_stats.total, status="succeeded", repaired="yes"),
@@ -109,6 +113,14 @@ def lag_notice(range_stats: RangeStats) -> str:
         f"Nothing has been counted since {range_stats.rolled_up_until:%b %d, %H:%M} UTC. "
         "manage.py worker does the counting; is one running?"
     )
+
+
+def alerts_notice(data: OverviewData) -> str:
+    """The notice that no worker checks the alert rules; empty when they are checked."""
+    if data.alerts_checked_at is None or not are_alerts_unchecked(data):
+        return ""
+    since = f"{data.alerts_checked_at:%b %d, %H:%M}"
+    return f"Alert rules have not been checked since {since} UTC. manage.py worker checks them; is one running?"
 
 
 def outcomes_chart(range_stats: RangeStats) -> SafeString:

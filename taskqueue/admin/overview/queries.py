@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.core.cache import cache
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 from django.http import HttpRequest
 
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import FailureGroup, PipelineDay, QueueDepth, Range, RangeStats
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.runtime.queue_workers import queue_workers
-from taskqueue.models import Pipeline, Task, Worker
+from taskqueue.models import Alert, AlertRule, Pipeline, Task, Worker
 from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 from taskqueue.states import TaskStatus
 
@@ -28,6 +28,7 @@ LIMIT_WAITS_SHOWN: Final = 5
 PIPELINES_SHOWN: Final = 10
 FAILURES_SHOWN: Final = 6
 READ_AT_MOST: Final = 500
+UNCHECKED_AFTER: Final = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class OverviewData:
         queues: the queue of each pipeline.
         queue_workers: how many live workers take each queue, also of steps.
         is_empty: whether no task was ever stored, as far as the tables tell.
+        alerts: those that fire, the oldest first.
+        alerts_checked_at: when the enabled rule that was checked longest ago was checked; None if none ever was.
     """
 
     stats: RangeStats
@@ -54,6 +57,8 @@ class OverviewData:
     queue_workers: dict[str, int]
     failures: list[Task]
     is_empty: bool
+    alerts: list[Alert]
+    alerts_checked_at: datetime | None
 
 
 def overview_data(range_: Range) -> OverviewData:
@@ -75,6 +80,7 @@ def read(range_: Range) -> OverviewData:
     failures = list(recent_failures()[:FAILURES_SHOWN])
     pipelines = list(Pipeline.objects.order_by("name").values_list("name", "paused_at", EFFECTIVE_QUEUE)[:READ_AT_MOST])
     active = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
+    rules = AlertRule.objects.filter(is_enabled=True)
     return OverviewData(
         stats=range_stats,
         queue_depths=queue_depths,
@@ -87,12 +93,23 @@ def read(range_: Range) -> OverviewData:
         queues={name: queue for name, _paused_at, queue in pipelines},
         failures=failures,
         is_empty=not failures and not range_stats.total.ended and not queue_depths and not Task.objects.exists(),
+        alerts=list(firing_alerts()[:READ_AT_MOST]),
+        alerts_checked_at=rules.aggregate(least=Min("evaluated_at"))["least"],
     )
+
+
+def firing_alerts() -> QuerySet[Alert]:
+    return Alert.objects.filter(firing_since__isnull=False).select_related("rule").order_by("firing_since", "pk")
 
 
 def recent_failures() -> QuerySet[Task]:
     failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, parallel_step="")
     return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
+
+
+def are_alerts_unchecked(data: OverviewData) -> bool:
+    """Whether rules were checked once, and one of them not for two minutes."""
+    return data.alerts_checked_at is not None and data.stats.now - data.alerts_checked_at > UNCHECKED_AFTER
 
 
 def etag_of(request: HttpRequest, data: OverviewData) -> str:
@@ -120,6 +137,8 @@ def etag_of(request: HttpRequest, data: OverviewData) -> str:
         [(queue, number > 0) for queue, number in data.queue_workers.items()],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
         [(task.pk, task.finished_at) for task in data.failures],
+        [(alert.pk, alert.text, alert.rule.silenced_until) for alert in data.alerts],
+        are_alerts_unchecked(data),
         stats.badge_counts(),
     )
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'

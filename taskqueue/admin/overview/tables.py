@@ -14,15 +14,16 @@ from taskqueue.admin.overview.queries import PIPELINES_SHOWN, OverviewData
 from taskqueue.admin.pipelines.stats import bars_of, success_rate, success_tone
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.filters import format_time_range
-from taskqueue.admin.shared.links import list_url, page_url
+from taskqueue.admin.shared.links import app_url, list_url, page_url
 from taskqueue.admin.shared.queues import queue_label, taken_by
 from taskqueue.engine.queries.stats import PipelineDay, QueueDepth
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
-from taskqueue.models import Task, Worker
+from taskqueue.models import Alert, Task, Worker
 from taskqueue.models.worker import EVENT_LOOP
 from taskqueue.queues import DEFAULT_QUEUE
 
 WORKERS_SHOWN: Final = 8
+ALERTS_SHOWN: Final = 10
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,17 @@ def worker_row(worker: Worker, newest: str, now: datetime) -> WorkerRow:
         queues="" if taken_by(worker).takes_all else str(taken_by(worker)),
         task_address=page_url("task", worker.task_id) if worker.task_id else "",
     )
+
+
+def alert_row(alert: Alert, now: datetime) -> dict[str, Any]:
+    silenced_until = alert.rule.silenced_until
+    is_silenced = silenced_until is not None and alert.rule.is_silenced_at(now)
+    return {
+        "alert": alert,
+        "address": app_url(alert.link),
+        "since": html.moment(alert.firing_since, now),
+        "silence": f"silenced until {silenced_until:%b %d, %H:%M} UTC" if is_silenced else "",
+    }
 
 
 def pipelines(data: OverviewData) -> list[dict[str, Any]]:

@@ -19,6 +19,11 @@ def list_url(model: str, /, **filters: str) -> str:
     return f"{address}?{urlencode(filters, safe=':.,@')}" if filters else address
 
 
+def app_url(path: str) -> str:
+    """The address of a path below that of the app in the admin, such as `worker/`."""
+    return reverse("admin:app_list", args=["taskqueue"]) + path
+
+
 def page_url(model: str, key: Any) -> str:
     return view_url(model, "change", key)
 

@@ -13,6 +13,7 @@ from django.db import InternalError, connection, transaction
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
+from taskqueue.engine.alerts.evaluate import evaluate_rules
 from taskqueue.engine.events.route import route_pending, start_deferred
 from taskqueue.engine.execution.slots import grant_all
 from taskqueue.engine.maintenance.bulk_operations import run_batches
@@ -118,6 +119,7 @@ def run_low_priority() -> None:
     """
     run(roll_up)
     run(delete_old_reports)
+    run(evaluate_rules)
 
 
 def delete_old_reports() -> int:

@@ -341,6 +341,8 @@ class BadgeCounts:
     """Tasks that the live workers can execute at once."""
     executing: int = 0
     """Tasks that they execute, by their heartbeats."""
+    firing: int = 0
+    """Alerts that fire now."""
 
 
 def badge_counts() -> BadgeCounts:

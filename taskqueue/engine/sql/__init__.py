@@ -9,6 +9,7 @@ A constant that begins with WITH, SELECT, INSERT, UPDATE or DELETE is a whole st
 Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the module, whose names are shorter.
 """
 
+from taskqueue.engine.sql.alerts import *
 from taskqueue.engine.sql.children import *
 from taskqueue.engine.sql.claims import *
 from taskqueue.engine.sql.enqueue.bulk import *

@@ -1,0 +1,1 @@
+"""Alerts: what is checked (conditions), what fires now (evaluate), and the messages about it (messages)."""
