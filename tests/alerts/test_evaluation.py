@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import alerts
-from taskqueue.engine.alerts.conditions import CONDITIONS
+from taskqueue.engine.alerts.conditions import CONDITIONS, Finding
 from taskqueue.engine.alerts.evaluate import evaluate_rules
 from taskqueue.engine.maintenance import sweeps
 from taskqueue.models import Alert, AlertRule
@@ -141,14 +142,25 @@ def test_the_sweeps_evaluate_rules():
     assert titles() == [FIRING]
 
 
-def test_a_rule_that_fails_stops_no_other(caplog):
-    only_rule(condition="no-such", name="Broken")
+def test_a_rule_that_fails_stops_no_other(caplog, monkeypatch):
+    def fail(_threshold: float) -> list[Finding]:
+        raise ValueError("one bad row")
+
+    monkeypatch.setitem(CONDITIONS, "broken", replace(CONDITIONS["workers"], read=fail))
+    only_rule(condition="broken", name="Broken")
     AlertRule.objects.create(name="Workers", condition="workers", threshold=1, subjects=["default"])
 
     evaluate_rules()
 
     assert Alert.objects.get().rule.name == "Workers"
-    assert "Alert rule" in caplog.text
+    assert "one bad row" in caplog.text
+
+
+def test_a_condition_of_other_code_is_not_checked():
+    only_rule(condition="weather")
+
+    assert evaluate_rules() == 0
+    assert AlertRule.objects.get().evaluated_at is None
 
 
 @pytest.mark.django_db(transaction=True)

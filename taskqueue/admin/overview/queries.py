@@ -14,11 +14,12 @@ from django.core.cache import cache
 from django.db.models import Min, QuerySet
 from django.http import HttpRequest
 
+from taskqueue.engine.alerts.evaluate import checked_rules
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import FailureGroup, PipelineDay, QueueDepth, Range, RangeStats
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.runtime.queue_workers import queue_workers
-from taskqueue.models import Alert, AlertRule, Pipeline, Task, Worker
+from taskqueue.models import Alert, Pipeline, Task, Worker
 from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 from taskqueue.states import TaskStatus
 
@@ -80,7 +81,6 @@ def read(range_: Range) -> OverviewData:
     failures = list(recent_failures()[:FAILURES_SHOWN])
     pipelines = list(Pipeline.objects.order_by("name").values_list("name", "paused_at", EFFECTIVE_QUEUE)[:READ_AT_MOST])
     active = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
-    rules = AlertRule.objects.filter(is_enabled=True)
     return OverviewData(
         stats=range_stats,
         queue_depths=queue_depths,
@@ -94,7 +94,7 @@ def read(range_: Range) -> OverviewData:
         failures=failures,
         is_empty=not failures and not range_stats.total.ended and not queue_depths and not Task.objects.exists(),
         alerts=list(firing_alerts()[:READ_AT_MOST]),
-        alerts_checked_at=rules.aggregate(least=Min("evaluated_at"))["least"],
+        alerts_checked_at=checked_rules().aggregate(least=Min("evaluated_at"))["least"],
     )
 
 

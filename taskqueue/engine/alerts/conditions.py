@@ -74,7 +74,8 @@ def failure_rate(points: float) -> Iterator[Finding]:
 
 def oldest_queued(minutes: float) -> Iterator[Finding]:
     for each in pipeline_stats.readiness():
-        if each.oldest is not None and not each.is_paused and each.oldest >= minutes * MINUTE:
+        # All tasks may wait for a limit, which is another condition. Of a paused pipeline none is claimable.
+        if each.claimable and each.oldest is not None and each.oldest >= minutes * MINUTE:
             text = f"A task in queue {each.queue} has been due for {duration_text(each.oldest)}."
             address = link("task", pipeline=each.pipeline, status=TaskStatus.QUEUED)
             yield Finding(each.pipeline, each.oldest / MINUTE, text, address)

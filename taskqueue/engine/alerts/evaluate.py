@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from django.db import router, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from taskqueue.engine.alerts.conditions import CONDITIONS, Finding
@@ -29,14 +29,14 @@ SUBJECTS_MAX: Final = 100
 
 def evaluate_rules() -> int:
     """Evaluate the rules that are due; how many messages were enqueued. A rule that fails is logged."""
-    due = AlertRule.objects.filter(is_due()).order_by("pk").values_list("pk", flat=True)
+    due = checked_rules().filter(is_due()).order_by("pk").values_list("pk", flat=True)
     return sum(run_or_log(partial(evaluate_rule, pk), f"Alert rule {pk}") for pk in due)
 
 
 def evaluate_rule(pk: int) -> int:
     """Evaluate a rule that is due, unless another process does; how many messages were enqueued."""
     with transaction.atomic():
-        locked = AlertRule.objects.select_for_update(skip_locked=True, no_key=True)
+        locked = checked_rules().select_for_update(skip_locked=True, no_key=True)
         rule = locked.filter(is_due(), pk=pk).annotate(now=Now()).first()
         if rule is None:
             return 0
@@ -45,8 +45,13 @@ def evaluate_rule(pk: int) -> int:
         return notify(rule, firing, resolved, now=rule.now) if firing or resolved else 0
 
 
+def checked_rules() -> QuerySet[AlertRule]:
+    """The rules that are enabled, and whose condition this code knows."""
+    return AlertRule.objects.filter(is_enabled=True, condition__in=CONDITIONS)
+
+
 def is_due() -> Q:
-    return Q(is_enabled=True) & (Q(evaluated_at=None) | Q(evaluated_at__lte=Now() - EVERY))
+    return Q(evaluated_at=None) | Q(evaluated_at__lte=Now() - EVERY)
 
 
 def findings_of(rule: AlertRule) -> dict[str, Finding]:
@@ -110,13 +115,10 @@ def check_now() -> list[Checked]:
     Raises:
         django.db.Error: the database does not answer, or has no tables.
     """
-    rules = list(AlertRule.objects.annotate(now=Now()))
-    silenced = [rule.is_silenced_at(rule.now) for rule in rules]
-    return [
-        Checked(rule, list(findings_of(rule).values()), is_silenced)
-        for rule, is_silenced in zip(rules, silenced, strict=True)
-        if rule.is_enabled
-    ] or ([] if rules else [Checked(rule, list(findings_of(rule).values())) for rule in default_rules()])
+    if not AlertRule.objects.exists():
+        return [Checked(rule, list(findings_of(rule).values())) for rule in default_rules()]
+    rules = list(checked_rules().annotate(now=Now()))
+    return [Checked(rule, list(findings_of(rule).values()), rule.is_silenced_at(rule.now)) for rule in rules]
 
 
 def default_rules() -> list[AlertRule]:

@@ -43,7 +43,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"status": status, "alerts": alerts, "error": None}))
         else:
             lines = [line for each in checked for line in as_text(each)]
-            self.stdout.write("\n".join(lines) if lines else f"Fine: {len(checked)} conditions checked.")
+            fine = f"Fine: {len(checked)} condition{'s' * (len(checked) != 1)} checked."
+            self.stdout.write("\n".join(lines) if lines else fine)
         if is_firing:
             raise SystemExit(EXIT_FIRING)
 
