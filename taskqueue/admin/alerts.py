@@ -60,6 +60,7 @@ class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # the class tak
     class Meta:
         model = AlertRule
         fields = FIELDS
+        widgets = {field: forms.Textarea({"rows": 3, "class": "vLargeTextField"}) for field in RECIPIENTS.values()}
 
 
 class SilenceForm(forms.Form):
@@ -169,9 +170,9 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
     @admin.display(description="Checks")
     def checks(self, rule: AlertRule) -> SafeString:
         condition = CONDITIONS.get(rule.condition)
-        unit = f"{rule.threshold:g} {condition.unit}" if condition else f"unknown condition {rule.condition}"
+        unit = condition.unit.capitalize() if condition else f"Unknown condition {rule.condition}"
         length = f", for {formats.compact_duration(rule.hold_for.total_seconds())}" if rule.hold_for else ""
-        return html.with_note(f"{unit}{length}", ", ".join(rule.subjects))
+        return html.with_note(f"{unit}: {rule.threshold:g}{length}", ", ".join(rule.subjects))
 
     @admin.display(description="Recipients")
     def told(self, rule: AlertRule) -> str:
@@ -184,7 +185,7 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
             return "disabled"
         firing = [alert for alert in rule.alerts.all() if alert.firing_since is not None]
         if firing:
-            state: SafeString | str = format_html('<span class="tq-bad">{} firing</span>', len(firing))
+            state: SafeString | str = html.badge("failed", label=f"{len(firing)} firing")
         else:
             state = f"{len(rule.alerts.all())} pending" if rule.alerts.all() else "fine"
         if not rule.is_silenced_at(rule.seen_at):
@@ -200,9 +201,12 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
         return format_html_join("", "<p>{}</p>", rows) or "none"
 
     def alert_line(self, alert: Alert, rule: Any) -> SafeString:
-        state, since = ("firing", alert.firing_since) if alert.firing_since else ("pending", alert.pending_since)
-        subject = link(app_url(alert.link), alert.subject or "the service")
-        return format_html("{} {}: {} ({})", subject, state, alert.text, html.moment(since, rule.seen_at))
+        state, since = (
+            ("firing since", alert.firing_since) if alert.firing_since else ("pending since", alert.pending_since)
+        )
+        text = f"{alert.subject}: {alert.text}" if alert.subject else alert.text
+        note = format_html("{} {}", state, html.moment(since, rule.seen_at))
+        return html.with_note(link(app_url(alert.link), text), note)
 
     @admin.display(description="Messages")
     def sent(self, rule: AlertRule) -> SafeString:

@@ -2445,7 +2445,10 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("name", models.CharField(help_text="What messages and lists call it.", max_length=100, unique=True)),
                 ("condition", models.CharField(help_text="What is checked.", max_length=40)),
-                ("threshold", models.FloatField(help_text="From this value on the condition holds.")),
+                (
+                    "threshold",
+                    models.FloatField(help_text="From this value on the condition holds; of live workers, below it."),
+                ),
                 (
                     "subjects",
                     django.contrib.postgres.fields.ArrayField(

@@ -33,7 +33,7 @@ class AlertRule(models.Model):
 
     name = models.CharField(max_length=100, unique=True, help_text="What messages and lists call it.")
     condition = models.CharField(max_length=40, help_text="What is checked.")
-    threshold = models.FloatField(help_text="From this value on the condition holds.")
+    threshold = models.FloatField(help_text="From this value on the condition holds; of live workers, below it.")
     subjects: ArrayField[Any, list[str]] = ArrayField(
         models.CharField(max_length=SUBJECT_MAX_LENGTH),
         default=list,

@@ -181,7 +181,7 @@ def test_the_list_shows_what_each_rule_does(viewer):
     only_rule(hold_for=timedelta(minutes=5))
     evaluate_rules()
 
-    assert "1 workers needed, for 5m default 1 mail 1 pending just now" in text_of(viewer.get(LIST))
+    assert "Workers needed: 1, for 5m default 1 mail 1 pending just now" in text_of(viewer.get(LIST))
     evaluate_after(minutes=6)
     assert "1 firing" in text_of(viewer.get(LIST))
 
