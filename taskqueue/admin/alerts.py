@@ -1,4 +1,4 @@
-"""Alert rules: what is checked, what fires, who is told. They are changed, silenced and tested here."""
+"""Alert rules: what is checked, what fires, and the recipients. They are changed, silenced and tested here."""
 
 from __future__ import annotations
 
@@ -128,11 +128,11 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
     """Alert rules by name. Each action needs Django's permission for it."""
 
     form = AlertRuleForm
-    list_display = ("name", "checks", "told", "state", "checked")
-    readonly_fields = ("state", "firing", "told", "sent", "buttons")
+    list_display = ("name", "checks", "recipients", "state", "checked")
+    readonly_fields = ("state", "firing", "recipients", "sent", "buttons")
     fieldsets = (
         (None, {"fields": FIELDS}),
-        ("State", {"fields": ("state", "firing", "told", "sent", "buttons")}),
+        ("State", {"fields": ("state", "firing", "recipients", "sent", "buttons")}),
     )
     checked = html.moment_column("Checked", "evaluated_at")
     views = (
@@ -175,7 +175,7 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
         return html.with_note(f"{unit}: {rule.threshold:g}{length}", ", ".join(rule.subjects))
 
     @admin.display(description="Recipients")
-    def told(self, rule: AlertRule) -> str:
+    def recipients(self, rule: AlertRule) -> str:
         counts = Counter(channel for channel, _address in rule.recipients)
         return ", ".join(f"{number} {channel}" for channel, number in counts.items()) or "only the overview"
 

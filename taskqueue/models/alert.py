@@ -26,7 +26,7 @@ DEFAULT_REPEAT: Final = timedelta(hours=4)
 
 
 class AlertRule(models.Model):
-    """A condition, its threshold, and who is told.
+    """A condition, its threshold, and the recipients of messages.
 
     The row is the lock for its alerts: one process at a time evaluates a rule.
     """

@@ -88,6 +88,7 @@ def test_the_oldest_queued_task_counts():
 
     finding = found("oldest-queued")[NAME]
     (ready,) = (each for each in pipeline_stats.readiness() if each.pipeline == NAME)
+    assert ready.oldest is not None
     assert finding.value == pytest.approx(ready.oldest.total_seconds() / 60, abs=1)
     assert finding.text == "A task in queue default has been due for 20 minutes."
 

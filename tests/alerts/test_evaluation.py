@@ -68,7 +68,7 @@ def test_a_rule_reminds():
     assert titles() == [FIRING, FIRING]
 
 
-def test_a_rule_without_repeat_tells_once():
+def test_a_rule_without_repeat_sends_once():
     only_rule(repeat_every=None)
     evaluate_rules()
 
@@ -85,7 +85,7 @@ def test_a_silence_holds_messages_back_until_it_ends():
     assert evaluate_after(minutes=2) == 1
 
 
-def test_what_ends_in_a_silence_is_not_told():
+def test_what_ends_in_a_silence_sends_nothing():
     rule = only_rule()
     evaluate_rules()
     alerts.silence(rule, datetime.now(UTC) + timedelta(hours=1), actor=SYSTEM)
@@ -105,7 +105,7 @@ def test_the_end_of_a_silence_sends_what_fires():
     assert evaluate_after(minutes=1) == 1
 
 
-def test_a_recipient_that_is_added_later_is_told():
+def test_a_recipient_that_is_added_later_gets_a_message():
     rule = only_rule(mail_addresses="")
     assert evaluate_rules() == 0
     rule.mail_addresses = "ops@example.com"

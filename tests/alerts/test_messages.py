@@ -85,6 +85,7 @@ def test_a_webhook_is_signed(private_receivers):
     assert (firing["data"]["condition"], firing["data"]["threshold"]) == ("workers", 1)
     (alert,) = firing["data"]["alerts"]
     assert (alert["subject"], alert["state"], alert["value"], alert["url"]) == ("default", "firing", 0, None)
+    assert messages()[1].payload["text"].startswith("RESOLVED default. It fired at ")
     assert resolved["data"]["alerts"][0]["state"] == "resolved"
 
 

@@ -62,6 +62,7 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
         ({"QUEUES": "mail", "NOT_QUEUES": "gpu"}, "not both"),
         ({"RESERVE": "urgent"}, "'urgent' is not QUEUE=N, such as urgent=1."),
         ({"RESERVE": "urgent=0"}, "The number of slots for queue urgent must be at least 1, not '0'."),
+        ({"ADMIN_URL": "tasks.example.com"}, "must begin with https:// or http://."),
     ],
 )
 def test_queues_that_are_not_valid_are_an_error(settings, queues, says):

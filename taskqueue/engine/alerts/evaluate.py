@@ -1,4 +1,4 @@
-"""Evaluate alert rules: which conditions hold, what fires since when, and who is told.
+"""Evaluate alert rules: which conditions hold, what fires since when, and the messages about it.
 
 The rule's row is the lock. Under it the alerts are written and the messages enqueued, in one transaction: a crash
 neither loses nor repeats a message, and a second process finds the rule evaluated.
@@ -83,7 +83,7 @@ def update_alerts(rule: AlertRule, findings: dict[str, Finding], now: datetime) 
         alert.value, alert.text, alert.link = finding.value, finding.text, finding.link
         if alert.firing_since is None and now - alert.pending_since >= rule.hold_for:
             alert.firing_since = now
-        if may_notify and must_tell(rule, alert, now):
+        if may_notify and is_message_due(rule, alert, now):
             alert.notified_at = now
             firing.append(alert)
         alert.save()
@@ -92,7 +92,7 @@ def update_alerts(rule: AlertRule, findings: dict[str, Finding], now: datetime) 
     return firing, resolved
 
 
-def must_tell(rule: AlertRule, alert: Alert, now: datetime) -> bool:
+def is_message_due(rule: AlertRule, alert: Alert, now: datetime) -> bool:
     if alert.firing_since is None:
         return False
     if alert.notified_at is None:

@@ -40,25 +40,31 @@ def notify(
 
 def title_of(rule: AlertRule, firing: Sequence[Alert], resolved: Sequence[Alert], *, is_test: bool) -> str:
     """One line, such as `Firing: Failure rate, shop/order`."""
-    if is_test:
-        return f"Test: {rule}"
+    state = "Test" if is_test else "Firing" if firing else "Resolved"
     alerts = firing or resolved
     about = f", {alerts[0].subject}" if len(alerts) == 1 and alerts[0].subject else ""
     number = f" ({len(alerts)})" if len(alerts) > 1 else ""
-    return " ".join(f"{'Firing' if firing else 'Resolved'}: {rule}{about}{number}".split())
+    return " ".join(f"{state}: {rule}{about}{number}".split())
 
 
 def text_about(firing: Sequence[Alert], resolved: Sequence[Alert]) -> str:
-    lines = [f"FIRING {line_of(alert)}" for alert in firing[:LISTED]]
-    lines += [f"RESOLVED {line_of(alert)}" for alert in resolved[:LISTED]]
+    lines = [firing_line(alert) for alert in firing[:LISTED]] + [resolved_line(alert) for alert in resolved[:LISTED]]
     left_out = len(firing) + len(resolved) - len(lines)
     return "\n".join([*lines, f"And {left_out} more."] if left_out else lines)
 
 
-def line_of(alert: Alert) -> str:
+def firing_line(alert: Alert) -> str:
     subject = f"{alert.subject}: " if alert.subject else ""
-    since = f" Since {alert.firing_since:%Y-%m-%d %H:%M} UTC."
-    return f"{subject}{alert.text}{since} {address_of(alert)}".rstrip()
+    return f"FIRING {subject}{alert.text} Since {time_of(alert)}. {address_of(alert)}".rstrip()
+
+
+def resolved_line(alert: Alert) -> str:
+    subject = f" {alert.subject}" if alert.subject else ""
+    return f"RESOLVED{subject}. It fired at {time_of(alert)}: {alert.text} {address_of(alert)}".rstrip()
+
+
+def time_of(alert: Alert) -> str:
+    return f"{alert.firing_since:%Y-%m-%d %H:%M} UTC"
 
 
 def address_of(alert: Alert) -> str:

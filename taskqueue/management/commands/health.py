@@ -7,7 +7,7 @@ import json
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import Error
+from django.db import Error, ProgrammingError
 
 from taskqueue.engine.alerts.conditions import CONDITIONS
 from taskqueue.engine.alerts.evaluate import Checked, check_now
@@ -32,7 +32,8 @@ class Command(BaseCommand):
         try:
             checked = check_now()
         except Error as error:
-            detail = f"The conditions cannot be checked: {error_message(error)}"
+            remedy = " Run manage.py migrate." if isinstance(error, ProgrammingError) else ""
+            detail = f"The conditions cannot be checked: {error_message(error)}{remedy}"
             if options["json"]:
                 self.stdout.write(json.dumps({"status": "unknown", "alerts": [], "error": detail}))
             raise CommandError(detail, returncode=EXIT_UNKNOWN) from error
