@@ -154,6 +154,10 @@ class AlertRuleAdmin(ChangeableAdmin[AlertRule]):
         """Write the form's fields only: an evaluation writes others meanwhile. Django writes the log entry."""
         alerts.save(obj, actor=SYSTEM)
 
+    def delete_model(self, request: HttpRequest, obj: AlertRule) -> None:
+        """Delete the rule with its alerts. Django writes the log entry."""
+        alerts.delete(obj, actor=SYSTEM)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         fields = tuple(super().get_readonly_fields(request, obj))
         if obj is None:

@@ -15,7 +15,7 @@ from taskqueue.engine.maintenance import sweeps
 from taskqueue.models import Alert, AlertRule
 from taskqueue.testing import InProcessWorker
 from tests.support.alerts import evaluate_after, messages, only_rule, titles
-from tests.support.database.races import OpenTransaction, run_concurrently
+from tests.support.database.races import OpenTransaction, run_concurrently, run_until_blocked
 
 pytestmark = pytest.mark.django_db
 
@@ -182,6 +182,18 @@ def test_several_processes_send_one_message():
 
     assert sum(run_concurrently(6, evaluate_rules)) == 1
     assert titles() == [FIRING]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rule_that_is_evaluated_now_is_deleted_after_it():
+    rule = only_rule()
+    evaluation = OpenTransaction(evaluate_rules)
+    deletion = run_until_blocked(lambda: alerts.delete(rule, actor=SYSTEM))
+    evaluation.end()
+    deletion.result(timeout=90)
+
+    assert not AlertRule.objects.exists()
+    assert not Alert.objects.exists()
 
 
 def test_rules_exist_from_the_start():

@@ -94,7 +94,7 @@ def test_without_rules_the_default_ones_are_checked():
 
 @pytest.mark.process
 def test_an_unreachable_database_is_unknown():
-    database = f"postgres://nobody:none@127.0.0.1:{free_port()}/none"
+    database = f"postgres://shop:none@127.0.0.1:{free_port()}/none"
     env = {**os.environ, "DATABASE_URL": database, "DEBUG": "true"}
     ran = subprocess.run(
         [sys.executable, "manage.py", "health", "--json"],

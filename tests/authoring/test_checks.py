@@ -55,7 +55,7 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
 
 
 @pytest.mark.parametrize(
-    ("queues", "says"),
+    ("values", "says"),
     [
         ({"QUEUES": "mail,", "NOT_QUEUES": ""}, "A queue cannot be called ''"),
         ({"NOT_QUEUES": "Mail"}, "A queue cannot be called 'Mail'"),
@@ -65,8 +65,8 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
         ({"ADMIN_URL": "tasks.example.com"}, "must begin with https:// or http://."),
     ],
 )
-def test_queues_that_are_not_valid_are_an_error(settings, queues, says):
-    settings.TASKQUEUE = queues
+def test_settings_that_are_not_valid_are_an_error(settings, values, says):
+    settings.TASKQUEUE = values
 
     with pytest.raises(SystemCheckError, match=f"(?s)taskqueue.E002.*{says}"):
         call_command("check")

@@ -32,8 +32,7 @@ def save(rule: AlertRule, *, actor: Actor) -> None:
         raise ValidationError({"condition": f"Choose one of: {', '.join(CONDITIONS)}."})
     is_new = rule.pk is None
     with transaction.atomic():
-        # Its lock first: an evaluation that goes on now ends before.
-        before = AlertRule.objects.select_for_update(no_key=True).filter(pk=rule.pk).first()
+        before = lock(rule)
         rule.save(update_fields=None if is_new else FIELDS)
         if before is not None and (before.condition != rule.condition or not rule.is_enabled):
             rule.alerts.all().delete()
@@ -43,8 +42,14 @@ def save(rule: AlertRule, *, actor: Actor) -> None:
 def delete(rule: AlertRule, *, actor: Actor) -> None:
     """Delete a rule with its alerts."""
     with transaction.atomic():
+        lock(rule)
         actor.record_deletion(rule, "Deleted.")
         rule.delete()
+
+
+def lock(rule: AlertRule) -> AlertRule | None:
+    """Wait for an evaluation that goes on now, which writes alerts; the stored rule, None for a new one."""
+    return AlertRule.objects.select_for_update(no_key=True).filter(pk=rule.pk).first()
 
 
 def silence(rule: AlertRule, until: datetime, reason: str = "", *, actor: Actor) -> None:
