@@ -127,6 +127,18 @@ def test_many_alerts_are_one_message():
     assert len(payload["event"]["data"]["alerts"]) == 20
 
 
+def test_a_message_that_no_payload_can_hold_is_reduced(settings):
+    settings.TASKQUEUE = {**settings.TASKQUEUE, "PAYLOAD_MAX_BYTES": 900}
+    rule = only_rule()
+    firing = [Alert(rule=rule, subject="q", text="Late. " * 80, value=1, firing_since=rule.created_at)]
+
+    notify(rule, firing, [], now=rule.created_at)
+
+    payload = messages().get().payload
+    assert payload["title"] == payload["text"] == "Firing: Workers, q"
+    assert (payload["event"]["data"]["firing"], payload["event"]["data"]["alerts"]) == (1, [])
+
+
 def test_a_test_goes_to_all_recipients_of_a_disabled_rule(settings):
     rule = only_rule(is_enabled=False, mail_addresses="a@example.com\nb@example.com")
 

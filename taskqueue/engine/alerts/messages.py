@@ -13,6 +13,7 @@ from taskqueue.engine.alerts.conditions import CONDITIONS
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.tasks.deliveries import text_of
+from taskqueue.errors import TooLarge
 from taskqueue.models import Alert, AlertRule
 from taskqueue.models.alert import SLACK
 
@@ -26,7 +27,6 @@ def notify(
     rule: AlertRule, firing: Sequence[Alert], resolved: Sequence[Alert], *, now: datetime, is_test: bool = False
 ) -> int:
     """Enqueue one message about these alerts to each recipient of a rule; how many."""
-    definition = registry.get(ALERT)
     title = title_of(rule, firing, resolved, is_test=is_test)
     text = text_about(firing, resolved) or "This is a test: nothing fires."
     event = event_of(rule, firing, resolved, now, is_test=is_test)
@@ -34,8 +34,17 @@ def notify(
     for channel, address in recipients:
         body = f"*{escape(title)}*\n{escape(text)}" if channel == SLACK else text
         message = {"channel": channel, "address": address, "title": title, "text": body, "event": event}
-        insert(definition, definition.payload.check(message), options=Options(labels={LABEL: str(rule.pk)}))
+        try:
+            enqueue(message, rule)
+        except TooLarge:
+            # The setting PAYLOAD_MAX_BYTES is very low. An error here would end each evaluation of the rule.
+            enqueue({**message, "text": title, "event": without_alerts(event)}, rule)
     return len(recipients)
+
+
+def enqueue(message: dict[str, Any], rule: AlertRule) -> None:
+    definition = registry.get(ALERT)
+    insert(definition, definition.payload.check(message), options=Options(labels={LABEL: str(rule.pk)}))
 
 
 def title_of(rule: AlertRule, firing: Sequence[Alert], resolved: Sequence[Alert], *, is_test: bool) -> str:
@@ -45,6 +54,10 @@ def title_of(rule: AlertRule, firing: Sequence[Alert], resolved: Sequence[Alert]
     about = f", {alerts[0].subject}" if len(alerts) == 1 and alerts[0].subject else ""
     number = f" ({len(alerts)})" if len(alerts) > 1 else ""
     return " ".join(f"{state}: {rule}{about}{number}".split())
+
+
+def without_alerts(event: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "data": {**event["data"], "alerts": []}}
 
 
 def text_about(firing: Sequence[Alert], resolved: Sequence[Alert]) -> str:
