@@ -8,6 +8,7 @@ from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
+from taskqueue.api.operators.workers import WorkerListView
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
 from taskqueue.api.schedules import ScheduleListView
 from taskqueue.api.subscriptions import SubscriptionDetailView, SubscriptionListView, SubscriptionTestView
@@ -16,7 +17,6 @@ from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
 from taskqueue.api.tasks.status import task_status
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
-from taskqueue.api.workers import WorkerListView
 from taskqueue.metrics import exposition
 
 register_converter(AnyCaseUUIDConverter, "id")

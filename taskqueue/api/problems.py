@@ -176,6 +176,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
     errors.NotDelayed: 409,
+    errors.NotChangeable: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
     errors.NotDrainable: 409,

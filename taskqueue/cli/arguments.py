@@ -38,6 +38,7 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "--priority": ("Seconds by which it is queued ahead of tasks of the same age.", {"type": int, "metavar": "N"}),
     "--run-at": ("When it may start: a time, or a duration from now.", {"type": values.moment(1), "metavar": "TIME"}),
     "--label": ("A label of the task; may be repeated.", LABEL),
+    "--callback-url": ("An https address that is called when the task has ended.", {"metavar": "URL"}),
     "--wait": ("Wait for the end, and print the result.", SWITCH),
     "--timeout": ("Wait for the end, at most so long: 90s, 15m, 2h (default: for ever).", DURATION),
     "--limit": ("How many tasks at most (default: %(default)s).", {"type": values.at_least_one, "metavar": "N"}),
@@ -86,7 +87,7 @@ VERBS: Final = {
     "submit": Verb(
         "tasks.submit",
         "Submit a task; prints its id, or with --wait its result.",
-        "NAME --payload --key --force --priority --run-at --label --wait --timeout",
+        "NAME --payload --key --force --priority --run-at --label --callback-url --wait --timeout",
         [
             """demo/task --payload '{"label": "hello"}'""",
             "demo/task --payload @request.json --key order-42 --label tenant=acme",
@@ -138,6 +139,13 @@ VERBS: Final = {
         "IDS",
         [ID],
         defaults={"action": "run-now"},
+    ),
+    "change": Verb(
+        "actions.act",
+        "Change the priority, the start or the labels of tasks that have not ended.",
+        "IDS --priority --run-at --label",
+        [f"{ID} --priority 60", f"{ID} --run-at 2h", f"{ID} --label tenant=acme --label env=test"],
+        defaults={"action": "change"},
     ),
     "bulk": Verb(
         "actions.bulk",

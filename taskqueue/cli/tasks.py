@@ -27,6 +27,7 @@ def submit(client: Client, screen: Screen, arguments: Namespace) -> ExitCode:
         "priority": arguments.priority,
         "run_at": arguments.run_at,
         "labels": dict(arguments.label),
+        "callback_url": arguments.callback_url,
     }
     try:
         task = client.post("tasks", {name: value for name, value in body.items() if value is not None})
@@ -140,6 +141,7 @@ def details_of(task: dict[str, Any]) -> list[tuple[str, object]]:
         ("Key", task["key"]),
         ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("Priority", task["priority"] or None),
+        ("Callback", task["callback_url"]),
         ("Progress", task["progress_note"]),
         ("Created", local_time(task["created_at"])),
         ("Started", local_time(task["started_at"])),

@@ -96,6 +96,7 @@ def test_every_example_is_accepted(api, schema, settings):
     [
         ("/api/tasks", "GET, POST"),
         ("/api/tasks/batch", "POST"),
+        ("/api/tasks/0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90", "GET, PATCH"),
         ("/api/pipelines/shop/order/pause", "POST"),
         ("/api/pipelines/shop/order", "GET"),
     ],

@@ -53,6 +53,12 @@ class Api:
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         return self.client.post(path, content, content_type="application/json", headers=headers)
 
+    def patch(self, path: str, body: object) -> Any:
+        return self.client.patch(path, json.dumps(body), content_type="application/json")
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(path)
+
 
 def roll_up_ended(*, duration: timedelta) -> None:
     """Give each task this execution time, and roll up all ended tasks."""

@@ -57,6 +57,7 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
         errors.NotRetryable("The task has succeeded. Name a step to retry it from, or rerun it as a new task."),
     ),
     "runTaskNow": (errors.NotDelayed("The task is queued: it is due already."),),
+    "changeTask": (errors.NotChangeable("The task is failed: it has ended. Rerun it as a new task."),),
     "cancelTask": (errors.NotCancellable("The task is failed; it has ended, so there is nothing to cancel."),),
     "rerunTask": (errors.UnknownPipeline("No pipeline is called 'shop/order'."),),
     "pausePipeline": (errors.AlreadyPaused("Pipeline 'shop/order' is paused already by dana: audit"), NO_PIPELINE),

@@ -14,6 +14,7 @@ from taskqueue.api.fields import Moment, Text, invalid
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.pagination import Page, PageQuery, between, keyset_page
 from taskqueue.api.parameters import invalid_query
+from taskqueue.api.tasks.change import TaskChangeView
 from taskqueue.api.tasks.serializers import ExplanationRecord, TaskDetail, TaskPage
 from taskqueue.api.tasks.submit import TaskSubmissionView
 from taskqueue.api.views import ApiView
@@ -93,8 +94,10 @@ def refuse_unknown_pipeline(name: str) -> None:
         raise invalid_query([FieldError("/pipeline", f"no pipeline is called {name!r}")])
 
 
-class TaskDetailView(ApiView):
-    required_permissions = {"GET": ("taskqueue.view_task",)}
+class TaskDetailView(TaskChangeView):
+    """One task. A PATCH to its address changes it."""
+
+    required_permissions = {**TaskChangeView.required_permissions, "GET": ("taskqueue.view_task",)}
 
     @operation(
         "getTask",
