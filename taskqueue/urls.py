@@ -8,6 +8,12 @@ from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
+from taskqueue.api.operators.bulk_operations import (
+    BulkOperationAbortView,
+    BulkOperationDetailView,
+    BulkOperationListView,
+    BulkOperationPreviewView,
+)
 from taskqueue.api.operators.workers import WorkerListView
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
 from taskqueue.api.schedules import ScheduleListView
@@ -44,6 +50,10 @@ urlpatterns: list[URLPattern] = [
     path("subscriptions", SubscriptionListView.as_view(), name="subscriptions"),
     path("subscriptions/<int:subscription_id>", SubscriptionDetailView.as_view(), name="subscription"),
     path("subscriptions/<int:subscription_id>/test", SubscriptionTestView.as_view(), name="subscription-test"),
+    path("bulk-operations", BulkOperationListView.as_view(), name="bulk-operations"),
+    path("bulk-operations/preview", BulkOperationPreviewView.as_view(), name="bulk-operation-preview"),
+    path("bulk-operations/<id:operation_id>", BulkOperationDetailView.as_view(), name="bulk-operation"),
+    path("bulk-operations/<id:operation_id>/abort", BulkOperationAbortView.as_view(), name="bulk-operation-abort"),
     path("workers", WorkerListView.as_view(), name="workers"),
     path("events", EventListView.as_view(), name="events"),
     path("events/<id:event_id>", EventDetailView.as_view(), name="event"),

@@ -37,6 +37,7 @@ UUID_SCHEMA: Final = {"type": "string", "format": "uuid"}
 PATH_PARAMETERS: Final = {
     "task_id": OpenApiParameter("task_id", UUID_SCHEMA, OpenApiParameter.PATH, description="The task's id."),
     "event_id": OpenApiParameter("event_id", UUID_SCHEMA, OpenApiParameter.PATH, description="The event's id."),
+    "operation_id": OpenApiParameter("operation_id", UUID_SCHEMA, OpenApiParameter.PATH, description="Its id."),
     "subscription_id": OpenApiParameter(
         "subscription_id",
         {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},

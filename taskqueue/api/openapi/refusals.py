@@ -43,6 +43,12 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
         ),
     ),
     "listTasks": (QUERY,),
+    "previewBulkOperation": (QUERY,),
+    "createBulkOperation": (
+        QUERY,
+        errors.UnfilteredOperation("Without a filter this would be done to all tasks. Narrow the list first."),
+    ),
+    "abortBulkOperation": (errors.BulkOperationEnded("The operation is done; there is nothing to abort."),),
     "listEvents": (QUERY,),
     "getTaskStatus": (QUERY,),
     "isReady": (

@@ -39,6 +39,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "TAGS": [
         {"name": "tasks", "description": "Submit, find, watch and manage tasks."},
         {"name": "pipelines", "description": "The pipelines of the deployed code."},
+        {"name": "operations", "description": "Bulk operations: an action on all tasks that match filters."},
         {"name": "workers", "description": "The processes that execute tasks."},
         {"name": "events", "description": "Events start tasks and resolve their waits."},
         {"name": "subscriptions", "description": "Addresses that are called when tasks end."},
