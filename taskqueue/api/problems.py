@@ -190,6 +190,8 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.NotSerializable: 422,
     errors.UnknownStep: 422,
     errors.UnfilteredOperation: 422,
+    errors.InvalidLimit: 422,
+    errors.InvalidQueue: 422,
 }
 """The status of each error of the engine that a caller can get. A view can change it in `status_overrides`."""
 
