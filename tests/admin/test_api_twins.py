@@ -13,7 +13,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.test import RequestFactory
-from django.urls import resolve
+from django.urls import resolve, reverse
 
 from taskqueue.admin.shared.models import BaseAdmin
 from taskqueue.api.openapi.schema import current_schema
@@ -158,6 +158,28 @@ def test_the_admin_needs_these_permissions_too(superuser_request):
         superuser_request.user = User.objects.get(pk=user.pk)
 
         assert action not in actions_of(model, our_admins()[model], superuser_request), action
+
+
+VIEWS = sorted(
+    (model, name, permission)
+    for action, (_operation, permission) in TWINS.items()
+    for model, _colon, name in [action.partition(": ")]
+    if permission and not name.endswith(("_selected", " form"))
+)
+
+
+@pytest.mark.parametrize(("model", "name", "permission"), VIEWS)
+def test_a_button_of_the_admin_needs_the_permission_of_its_endpoint(db, client, model, name, permission):
+    user = User.objects.create_user("all-but-one", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue"))
+    client.force_login(user)
+    of_a_row = [] if model == "event" else [{"task": ID, "worker": 1}.get(model, "shop/order")]
+    address = reverse(f"admin:taskqueue_{model}_{name}", args=of_a_row)
+    assert client.post(address).status_code in {200, 302}
+
+    user.user_permissions.remove(Permission.objects.get(content_type__app_label="taskqueue", codename=permission))
+
+    assert client.post(address).status_code == 403
 
 
 @pytest.mark.parametrize("verb", list(BulkOperationVerb))
