@@ -60,6 +60,14 @@ FILTERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "--label": ("With this label; may be repeated.", LABEL),
     "--created-after": ("A time, or a duration before now such as 2h.", {"type": values.moment(-1), "metavar": "TIME"}),
     "--created-before": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--ended-after": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--ended-before": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--pipeline-prefix": ("Tasks of pipelines whose names begin with this.", {}),
+    "--subject": ("Tasks about this object, such as shop.order:7.", {}),
+    "--error": ("Tasks with this type of error, of the task or of an attempt.", {"metavar": "TYPE"}),
+    "--error-text": ("Tasks with this text in such an error.", {}),
+    "--took-at-least": ("Tasks that took so long or longer.", {"type": values.seconds, "metavar": "DURATION"}),
+    "--took-less-than": ("Tasks that took less.", {"type": values.seconds, "metavar": "DURATION"}),
 }
 
 
@@ -103,6 +111,7 @@ VERBS: Final = {
             "--status failed,retrying --created-after 2h",
             "--pipeline demo/task --label tenant=acme --json",
             "--status failed --quiet --limit 500",
+            "--error-text 'connection refused' --ended-after 1d",
         ],
         has_filters=True,
         defaults={"limit": 50},

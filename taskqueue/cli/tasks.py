@@ -14,7 +14,11 @@ from taskqueue.cli.watching import error_text, follow, report
 PAGE_SIZE: Final = 200
 """Rows that the API lists at once."""
 LONGEST_VALUE: Final = 2_000
-FILTERS: Final = ("pipeline", "key", "created_after", "created_before")
+FILTERS: Final = (
+    "pipeline", "pipeline_prefix", "key", "subject", "error", "error_text", "created_after", "created_before",
+    "ended_after", "ended_before", "took_at_least", "took_less_than",
+)  # fmt: skip
+"""The filters that the API calls by these names."""
 
 
 def submit(client: Client, screen: Screen, arguments: Namespace) -> ExitCode:

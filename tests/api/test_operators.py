@@ -165,9 +165,10 @@ def test_a_permission_closes_a_pipeline_changes_and_goes(caller_with):
     caller = caller_with(*names, "add_task")
     body = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 
-    made = caller.post("/api/permissions", {"pipeline": "shop/order", "group": "others", "run": True}).json()
+    response = caller.post("/api/permissions", {"pipeline": "shop/order", "group": "others", "run": True})
     assert caller.post("/api/tasks", body).status_code == 403
-    address = f"/api/permissions/{made['id']}"
+    address = response["Location"]
+    assert address == f"/api/permissions/{response.json()['id']}"
     changed = caller.patch(address, {"run": False, "cancel": True}).json()
     assert (changed["run"], changed["cancel"], changed["group"], changed["user"]) == (False, True, "others", None)
     assert caller.get("/api/permissions").json()["permissions"] == [caller.get(address).json()] == [changed]

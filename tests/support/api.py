@@ -31,6 +31,11 @@ ENDPOINTS = [
     ("GET", "/api/schedules", "view_schedule"),
     ("GET", "/api/workers", "view_worker"),
     ("GET", "/api/subscriptions", "view_subscription"),
+    ("GET", "/api/skips", "view_skip"),
+    ("GET", "/api/concurrency-limits", "view_concurrencylimit"),
+    ("GET", "/api/rate-limits", "view_ratelimit"),
+    ("GET", "/api/tokens", "view_token"),
+    ("GET", "/api/permissions", "view_pipelinepermission"),
 ]
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 BODIES: dict[str, object] = {

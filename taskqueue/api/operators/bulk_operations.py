@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -115,8 +116,7 @@ class BulkOperationListView(ApiView):
     def get(self, request: Request) -> Response:
         require_view(request)
         page = keyset_page(BulkOperation.objects.order_by("-id"), PageQuery.of(request.query_params))
-        for each in page.rows:
-            redact(each, request)
+        redact(page.rows, request)
         return Response(BulkOperationPage(page).data)
 
     @operation(
@@ -265,14 +265,14 @@ def find(operation_id: UUID) -> BulkOperation:
 
 
 def record(request: Request, found: BulkOperation) -> Response:
-    redact(found, request)
+    redact([found], request)
     return Response(BulkOperationRecord(found).data)
 
 
-def redact(found: BulkOperation, request: Request) -> None:
+def redact(operations: Iterable[BulkOperation], request: Request) -> None:
     """Leave out filters that search in payloads, for callers who may not see those of every pipeline."""
     rights = pipeline_permissions_of(request)
-    if "payload" not in found.selection:
-        return
-    if not rights.has_permission(Action.VIEW_PAYLOAD) or rights.pipelines_denied(Action.VIEW_PAYLOAD):
-        found.query = ""
+    sees = rights.has_permission(Action.VIEW_PAYLOAD) and not rights.pipelines_denied(Action.VIEW_PAYLOAD)
+    for each in operations:
+        if "payload" in each.selection and not sees:
+            each.query = ""

@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.urls import reverse
 from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,7 +17,7 @@ from rest_framework.response import Response
 from taskqueue.api.authentication import actor_of
 from taskqueue.api.fields import Text
 from taskqueue.api.json_parser import parse_body
-from taskqueue.api.openapi.operations import operation
+from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body
 from taskqueue.api.views import ApiView
@@ -91,6 +92,7 @@ class PermissionListView(ApiView):
         tag="access",
         success={201: (PermissionRecord, "The permission.")},
         body=PermissionBody,
+        headers=(location("permission", 201),),
     )
     def post(self, request: Request) -> Response:
         body = parse_body(PermissionBody, request.data)
@@ -104,7 +106,8 @@ class PermissionListView(ApiView):
         with transaction.atomic():
             permission.save(force_insert=True)
             actor_of(request).record(permission, f"Permitted: {actions_of(permission)}.", added=True)
-        return Response(PermissionRecord(permission).data, status=201)
+        address = reverse("taskqueue:permission", args=[permission.pk])
+        return Response(PermissionRecord(permission).data, status=201, headers={"Location": address})
 
 
 class PermissionDetailView(ApiView):
