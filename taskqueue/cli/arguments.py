@@ -31,6 +31,7 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "[NAME]": ("Show this one: its steps, its schedule, and an example of a payload.", {"nargs": "?"}),
     "ID": ("The id of the task.", {"type": values.task_id}),
     "IDS": ("The ids of the tasks.", {"type": values.task_id, "nargs": "+", "metavar": "ID"}),
+    "WORKERS": ("The ids of the workers.", {"type": values.at_least_one, "nargs": "+", "metavar": "WORKER"}),
     "ACTION": ("What to do.", {"choices": ["retry", "cancel", "run-now"]}),
     "--payload": ("The input: JSON, @FILE, or - for stdin (default: {}).", PAYLOAD),
     "--key": ("Idempotency key: a second request with it returns the same task.", {}),
@@ -173,6 +174,13 @@ VERBS: Final = {
     ),
     "schedules": Verb("listings.listing", "List cron schedules, the next run first.", "", ["", "--json"]),
     "workers": Verb("listings.listing", "List the workers that have not ended.", "", ["", "--json"]),
+    "drain": Verb(
+        "workers.drain_or_resume",
+        "Drain workers: they finish their tasks and take no others; the verb workers lists their ids.",
+        "WORKERS",
+        ["7 8"],
+    ),
+    "resume": Verb("workers.drain_or_resume", "Let drained workers take tasks again.", "WORKERS", ["7 8"]),
 }
 SHORT: Final = {"--quiet": "-q", "--yes": "-y"}
 
