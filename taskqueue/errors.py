@@ -18,17 +18,13 @@
     ├── InvalidEventData
     ├── TaskNotFound
     ├── UnknownStep
-    ├── NotRetryable
-    ├── NotCancellable
-    ├── NotDelayed
-    ├── AlreadyPaused
-    ├── NotPaused
+    ├── NotRetryable, NotCancellable, NotDelayed, NotChangeable
+    ├── AlreadyPaused, NotPaused
     ├── NotPermitted            an action for which the caller lacks a permission
     ├── InvalidToken            a token that does not exist, has expired or was revoked
     ├── UnfilteredOperation     a bulk operation on all tasks, or on none
     ├── BulkOperationEnded
-    ├── WorkerNotFound
-    ├── NotDrainable
+    ├── WorkerNotFound, NotDrainable
     ├── OutputChanged           a recorded output does not match the step's new annotation
     ├── Drift                   recorded steps and code differ, and the pipeline is strict
     ├── TransactionBroken       the transaction of an atomic step cannot be committed
@@ -225,6 +221,12 @@ class NotDelayed(TaskqueueError):
     """Only a scheduled, retrying or sleeping task can be run now."""
 
     code = "task-not-delayed"
+
+
+class NotChangeable(TaskqueueError):
+    """Only a task that has not ended can be changed, and its start only before it has started."""
+
+    code = "task-not-changeable"
 
 
 class AlreadyPaused(TaskqueueError):

@@ -148,7 +148,8 @@ LIVE: Final = tuple(status for status in TaskStatus if status not in ENDED)
 
 TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
     TaskStatus.SCHEDULED: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
-    TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.CANCELLED}),
+    # Scheduled: a caller gives a task that has not started a later start.
+    TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.SCHEDULED, TaskStatus.CANCELLED}),
     TaskStatus.RUNNING: frozenset(
         {
             TaskStatus.QUEUED,

@@ -8,15 +8,36 @@ from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
+from taskqueue.api.operators.bulk_operations import (
+    BulkOperationAbortView,
+    BulkOperationDetailView,
+    BulkOperationListView,
+    BulkOperationPreviewView,
+)
+from taskqueue.api.operators.concurrency_limits import ConcurrencyLimitDetailView, ConcurrencyLimitListView
+from taskqueue.api.operators.permissions import PermissionDetailView, PermissionListView
+from taskqueue.api.operators.rate_limits import (
+    RateLimitBlockView,
+    RateLimitDetailView,
+    RateLimitListView,
+    RateLimitUnblockView,
+)
+from taskqueue.api.operators.schedules import ScheduleListView, ScheduleRunView
+from taskqueue.api.operators.skips import SkipListView
+from taskqueue.api.operators.tokens import TokenListView, TokenRevokeView
+from taskqueue.api.operators.workers import WorkerDrainView, WorkerListView, WorkerResumeView
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
-from taskqueue.api.schedules import ScheduleListView
-from taskqueue.api.subscriptions import SubscriptionDetailView, SubscriptionListView, SubscriptionTestView
+from taskqueue.api.subscriptions import (
+    SubscriptionDetailView,
+    SubscriptionListView,
+    SubscriptionRotateView,
+    SubscriptionTestView,
+)
 from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
 from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
 from taskqueue.api.tasks.status import task_status
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
-from taskqueue.api.workers import WorkerListView
 from taskqueue.metrics import exposition
 
 register_converter(AnyCaseUUIDConverter, "id")
@@ -41,10 +62,31 @@ urlpatterns: list[URLPattern] = [
     path("pipelines/<taskqueue_pipeline:name>/resume", PipelineResumeView.as_view(), name="pipeline-resume"),
     path("pipelines/<taskqueue_pipeline:name>", PipelineDetailView.as_view(), name="pipeline"),
     path("schedules", ScheduleListView.as_view(), name="schedules"),
+    path("schedules/<taskqueue_pipeline:name>/run", ScheduleRunView.as_view(), name="schedule-run"),
     path("subscriptions", SubscriptionListView.as_view(), name="subscriptions"),
     path("subscriptions/<int:subscription_id>", SubscriptionDetailView.as_view(), name="subscription"),
+    path("subscriptions/<int:subscription_id>/rotate", SubscriptionRotateView.as_view(), name="subscription-rotate"),
     path("subscriptions/<int:subscription_id>/test", SubscriptionTestView.as_view(), name="subscription-test"),
+    path("bulk-operations", BulkOperationListView.as_view(), name="bulk-operations"),
+    path("bulk-operations/preview", BulkOperationPreviewView.as_view(), name="bulk-operation-preview"),
+    path("bulk-operations/<id:operation_id>", BulkOperationDetailView.as_view(), name="bulk-operation"),
+    path("bulk-operations/<id:operation_id>/abort", BulkOperationAbortView.as_view(), name="bulk-operation-abort"),
     path("workers", WorkerListView.as_view(), name="workers"),
+    path("workers/<int:worker_id>/drain", WorkerDrainView.as_view(), name="worker-drain"),
+    path("workers/<int:worker_id>/resume", WorkerResumeView.as_view(), name="worker-resume"),
+    path("concurrency-limits", ConcurrencyLimitListView.as_view(), name="concurrency-limits"),
+    path(
+        "concurrency-limits/<taskqueue_pipeline:name>", ConcurrencyLimitDetailView.as_view(), name="concurrency-limit"
+    ),
+    path("rate-limits", RateLimitListView.as_view(), name="rate-limits"),
+    path("rate-limits/<taskqueue_pipeline:rate>/block", RateLimitBlockView.as_view(), name="rate-limit-block"),
+    path("rate-limits/<taskqueue_pipeline:rate>/unblock", RateLimitUnblockView.as_view(), name="rate-limit-unblock"),
+    path("rate-limits/<taskqueue_pipeline:rate>", RateLimitDetailView.as_view(), name="rate-limit"),
+    path("skips", SkipListView.as_view(), name="skips"),
+    path("tokens", TokenListView.as_view(), name="tokens"),
+    path("tokens/<int:token_id>/revoke", TokenRevokeView.as_view(), name="token-revoke"),
+    path("permissions", PermissionListView.as_view(), name="permissions"),
+    path("permissions/<int:permission_id>", PermissionDetailView.as_view(), name="permission"),
     path("events", EventListView.as_view(), name="events"),
     path("events/<id:event_id>", EventDetailView.as_view(), name="event"),
     path("health/live", LivenessView.as_view(), name="live"),

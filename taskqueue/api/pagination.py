@@ -59,12 +59,20 @@ class Page(Generic[Row]):
     previous_cursor: str | None
 
 
-def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery) -> Page[Row]:
-    """A page of rows, whose ids sort by time. One row more than the limit is read to know whether there are others."""
+def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery, *, end: UUID | None = None) -> Page[Row]:
+    """A page of rows, whose ids sort by time. One row more than the limit is read to know whether there are others.
+
+    Args:
+        rows_in_order: the rows, newest first.
+        query: which page.
+        end: the last row that the page may read; None for all. Then a page with fewer rows has a cursor, too.
+    """
     cursor: Any = query.cursor
     backwards = bool(cursor) and not cursor.older
     if cursor:
         rows_in_order = rows_in_order.filter(**{"pk__gt" if backwards else "pk__lt": cursor.row})
+    if end is not None:
+        rows_in_order = rows_in_order.filter(**{"pk__lte" if backwards else "pk__gte": end})
     if backwards:
         rows_in_order = rows_in_order.order_by("id")
     found = list(rows_in_order[: query.limit + 1])
@@ -72,11 +80,10 @@ def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery) -> Page[Row]:
     rows = found[: query.limit]
     if backwards:
         rows.reverse()
-    return Page(
-        rows,
-        next_cursor=cursor_at(rows[-1:], older=True) if backwards or more else None,
-        previous_cursor=cursor_at(rows[:1], older=False) if (more if backwards else cursor) else None,
-    )
+    unread = None if end is None or more else str(Cursor(end, older=not backwards))
+    older = cursor_at(rows[-1:], older=True) if backwards or more else unread
+    newer = cursor_at(rows[:1], older=False) if (more if backwards else cursor) else unread if backwards else None
+    return Page(rows, next_cursor=older, previous_cursor=newer)
 
 
 def cursor_at(rows: Iterable[Model], *, older: bool) -> str | None:

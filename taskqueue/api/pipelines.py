@@ -1,4 +1,4 @@
-"""Pipelines: list them, get one, pause and resume one."""
+"""Pipelines: list them, get one, move it to another queue, pause and resume it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
 from taskqueue.api.views import ApiView
+from taskqueue.engine.actions import queues
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.queries.pipeline_stats import UNFINISHED_LIMIT, pipeline_stats
 from taskqueue.engine.tasks import control
@@ -130,6 +131,14 @@ class PauseRequest(Body):
     reason: str = Field(min_length=1, max_length=300, description="Shown to people whose tasks wait.")
 
 
+class PipelineChange(Body):
+    """What changes of a pipeline."""
+
+    queue: str | None = Field(
+        description="The queue that workers claim its tasks from, from now on. Null for the queue in the code."
+    )
+
+
 class PipelineListView(ApiView):
     required_permissions = {"GET": ("taskqueue.view_pipeline",)}
 
@@ -146,7 +155,12 @@ class PipelineListView(ApiView):
 
 
 class PipelineDetailView(ApiView):
-    required_permissions = {"GET": ("taskqueue.view_pipeline",)}
+    http_method_names = ["get", "patch", "head"]
+    required_permissions = {
+        "GET": ("taskqueue.view_pipeline",),
+        "PATCH": ("taskqueue.view_pipeline", "taskqueue.change_pipeline"),
+    }
+    status_overrides = {errors.UnknownPipeline: 404}
 
     @operation(
         "getPipeline",
@@ -157,6 +171,20 @@ class PipelineDetailView(ApiView):
         success={200: (PipelineDetail, "The pipeline.")},
     )
     def get(self, request: Request, name: str) -> Response:
+        return pipeline_response(request, name)
+
+    @operation(
+        "changePipeline",
+        "Move a pipeline to another queue",
+        "The next claim acts on it. Tasks that are executing stay where they are.",
+        tag="pipelines",
+        success={200: (PipelineDetail, "The changed pipeline.")},
+        body=PipelineChange,
+        never=(409,),
+    )
+    def patch(self, request: Request, name: str) -> Response:
+        queue = parse_body(PipelineChange, request.data).queue
+        queues.move_pipeline(refuse_nul(name), queue or "", actor=actor_of(request))
         return pipeline_response(request, name)
 
 

@@ -176,9 +176,11 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
     errors.NotDelayed: 409,
+    errors.NotChangeable: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
     errors.NotDrainable: 409,
+    errors.BulkOperationEnded: 409,
     errors.TooLarge: 413,
     errors.UnknownPipeline: 422,
     errors.InvalidPayload: 422,
@@ -187,6 +189,9 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.InvalidEvent: 422,
     errors.NotSerializable: 422,
     errors.UnknownStep: 422,
+    errors.UnfilteredOperation: 422,
+    errors.InvalidLimit: 422,
+    errors.InvalidQueue: 422,
 }
 """The status of each error of the engine that a caller can get. A view can change it in `status_overrides`."""
 

@@ -190,6 +190,25 @@ class SubscriptionTestView(ApiView):
         return Response(SubmittedTask().to_representation(task), status=202)
 
 
+class SubscriptionRotateView(ApiView):
+    http_method_names = ["post"]
+    required_permissions = {"POST": ("taskqueue.change_subscription",)}
+
+    @operation(
+        "rotateSubscription",
+        "Rotate a subscription's secret",
+        "Gives it a new secret. For 24 hours its calls are signed with the old one, too.",
+        tag="subscriptions",
+        success={200: (NewSubscription, "The subscription, with its new secret.")},
+        body=NoBody,
+        never=(409,),
+    )
+    def post(self, request: Request, subscription_id: int) -> Response:
+        parse_body(NoBody, request.data)
+        subscriptions.rotate(find(subscription_id), actor=actor_of(request))
+        return Response(NewSubscription(find(subscription_id)).data, headers={"Cache-Control": "no-store"})
+
+
 def find(number: int) -> Subscription:
     """A subscription by its id.
 

@@ -1,11 +1,11 @@
-"""The verbs retry, cancel and run-now, of tasks by their ids, and bulk, of all tasks that match filters."""
+"""The verbs retry, cancel, run-now and change, of tasks by their ids, and bulk, of all tasks that match filters."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from taskqueue.cli.client import Client, ExitCode, Failure
@@ -13,7 +13,7 @@ from taskqueue.cli.screen import MEDIUM, Column, Screen, short_time
 from taskqueue.cli.tasks import FILTERS, note_of, pages_of
 from taskqueue.states import LIVE, ON_A_TIMER, TaskStatus
 
-PARTICIPLES: Final = {"retry": "Retried", "cancel": "Cancelled", "run-now": "Made due"}
+PARTICIPLES: Final = {"retry": "Retried", "cancel": "Cancelled", "run-now": "Made due", "change": "Changed"}
 ELIGIBLE: Final = {"retry": [TaskStatus.FAILED], "cancel": list(LIVE), "run-now": list(ON_A_TIMER)}
 """The statuses of the tasks that a bulk action takes, if none is given."""
 REFUSES_ALL: Final = {"login-required", "invalid-token", "not-allowed"}
@@ -32,14 +32,14 @@ def apply(client: Client, screen: Screen, arguments: Namespace, ids: Sequence[st
     Returns:
         That of the first refusal, or DONE.
     """
-    body = body_of(arguments)
+    send = request_of(client, arguments)
     results: list[dict[str, Any]] = []
     code = ExitCode.DONE
     try:
         with screen.bars() as bars:
             for task_id in ids:
                 try:
-                    task = client.post(f"tasks/{task_id}/{arguments.action}", body)
+                    task = send(task_id)
                     results.append({"id": task_id, "task": task, "error": None})
                 except Failure as refused:
                     if not refused.problem or refused.problem["code"] in REFUSES_ALL:
@@ -54,9 +54,18 @@ def apply(client: Client, screen: Screen, arguments: Namespace, ids: Sequence[st
     return code
 
 
-def body_of(arguments: Namespace) -> dict[str, Any]:
-    options = {name: getattr(arguments, name, None) for name in ("from_step", "reason")}
-    return {name: value for name, value in options.items() if value is not None}
+def request_of(client: Client, arguments: Namespace) -> Callable[[str], Any]:
+    """A function that sends the request of this verb for one task."""
+    names = ("priority", "run_at") if arguments.action == "change" else ("from_step", "reason")
+    options = {name: getattr(arguments, name, None) for name in names}
+    body = {name: value for name, value in options.items() if value is not None}
+    if arguments.action != "change":
+        return lambda task_id: client.post(f"tasks/{task_id}/{arguments.action}", body)
+    if arguments.label:
+        body["labels"] = dict(arguments.label)
+    if not body:
+        raise Failure("Nothing is to be changed.", code=ExitCode.USAGE, remedy="Add --priority, --run-at or --label.")
+    return lambda task_id: client.patch(f"tasks/{task_id}", body)
 
 
 def print_results(screen: Screen, action: str, results: Sequence[dict[str, Any]], total: int) -> None:

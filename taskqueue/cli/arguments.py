@@ -31,6 +31,7 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "[NAME]": ("Show this one: its steps, its schedule, and an example of a payload.", {"nargs": "?"}),
     "ID": ("The id of the task.", {"type": values.task_id}),
     "IDS": ("The ids of the tasks.", {"type": values.task_id, "nargs": "+", "metavar": "ID"}),
+    "WORKERS": ("The ids of the workers.", {"type": values.at_least_one, "nargs": "+", "metavar": "WORKER"}),
     "ACTION": ("What to do.", {"choices": ["retry", "cancel", "run-now"]}),
     "--payload": ("The input: JSON, @FILE, or - for stdin (default: {}).", PAYLOAD),
     "--key": ("Idempotency key: a second request with it returns the same task.", {}),
@@ -38,6 +39,7 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "--priority": ("Seconds by which it is queued ahead of tasks of the same age.", {"type": int, "metavar": "N"}),
     "--run-at": ("When it may start: a time, or a duration from now.", {"type": values.moment(1), "metavar": "TIME"}),
     "--label": ("A label of the task; may be repeated.", LABEL),
+    "--callback-url": ("An https address that is called when the task has ended.", {"metavar": "URL"}),
     "--wait": ("Wait for the end, and print the result.", SWITCH),
     "--timeout": ("Wait for the end, at most so long: 90s, 15m, 2h (default: for ever).", DURATION),
     "--limit": ("How many tasks at most (default: %(default)s).", {"type": values.at_least_one, "metavar": "N"}),
@@ -59,6 +61,14 @@ FILTERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "--label": ("With this label; may be repeated.", LABEL),
     "--created-after": ("A time, or a duration before now such as 2h.", {"type": values.moment(-1), "metavar": "TIME"}),
     "--created-before": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--ended-after": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--ended-before": ("A time or a duration, as before.", {"type": values.moment(-1), "metavar": "TIME"}),
+    "--pipeline-prefix": ("Tasks of pipelines whose names begin with this.", {}),
+    "--subject": ("Tasks about this object, such as shop.order:7.", {}),
+    "--error": ("Tasks with this type of error, of the task or of an attempt.", {"metavar": "TYPE"}),
+    "--error-text": ("Tasks with this text in such an error.", {}),
+    "--took-at-least": ("Tasks that took so long or longer.", {"type": values.seconds, "metavar": "DURATION"}),
+    "--took-less-than": ("Tasks that took less.", {"type": values.seconds, "metavar": "DURATION"}),
 }
 
 
@@ -86,7 +96,7 @@ VERBS: Final = {
     "submit": Verb(
         "tasks.submit",
         "Submit a task; prints its id, or with --wait its result.",
-        "NAME --payload --key --force --priority --run-at --label --wait --timeout",
+        "NAME --payload --key --force --priority --run-at --label --callback-url --wait --timeout",
         [
             """demo/task --payload '{"label": "hello"}'""",
             "demo/task --payload @request.json --key order-42 --label tenant=acme",
@@ -102,6 +112,7 @@ VERBS: Final = {
             "--status failed,retrying --created-after 2h",
             "--pipeline demo/task --label tenant=acme --json",
             "--status failed --quiet --limit 500",
+            "--error-text 'connection refused' --ended-after 1d",
         ],
         has_filters=True,
         defaults={"limit": 50},
@@ -139,6 +150,13 @@ VERBS: Final = {
         [ID],
         defaults={"action": "run-now"},
     ),
+    "change": Verb(
+        "actions.act",
+        "Change the priority, the start or the labels of tasks that have not ended.",
+        "IDS --priority --run-at --label",
+        [f"{ID} --priority 60", f"{ID} --run-at 2h", f"{ID} --label tenant=acme --label env=test"],
+        defaults={"action": "change"},
+    ),
     "bulk": Verb(
         "actions.bulk",
         "Retry, cancel or run now all tasks that match filters, after a preview and a question.",
@@ -156,6 +174,13 @@ VERBS: Final = {
     ),
     "schedules": Verb("listings.listing", "List cron schedules, the next run first.", "", ["", "--json"]),
     "workers": Verb("listings.listing", "List the workers that have not ended.", "", ["", "--json"]),
+    "drain": Verb(
+        "workers.drain_or_resume",
+        "Drain workers: they finish their tasks and take no others; the verb workers lists their ids.",
+        "WORKERS",
+        ["7 8"],
+    ),
+    "resume": Verb("workers.drain_or_resume", "Let drained workers take tasks again.", "WORKERS", ["7 8"]),
 }
 SHORT: Final = {"--quiet": "-q", "--yes": "-y"}
 

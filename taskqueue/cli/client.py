@@ -94,6 +94,10 @@ class Client(ABC):
         """The body of an answer; raises as `get` does."""
         return self._accepted(self.send("POST", path, query={}, body=body or {}, seconds=0))
 
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The body of an answer; raises as `get` does."""
+        return self._accepted(self.send("PATCH", path, query={}, body=body, seconds=0))
+
     def _accepted(self, answer: Answer) -> Any:
         if answer.status < 300:
             return answer.body

@@ -111,7 +111,7 @@ class InProjectClient(Client):
 
     def send(self, method: str, path: str, *, query: Query, body: object, seconds: float) -> Answer:
         close_old_connections()  # one may have been lost since the last request of a long watch
-        if method == "POST":
+        if method != "GET":
             self._user.load_account()  # here its failure is an answer for people, in a view it would be a bug
         request = WSGIRequest(environment(method, path, query, body))
         outer = get_urlconf()

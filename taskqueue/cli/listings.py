@@ -100,6 +100,7 @@ SCHEDULES: Final = (
 )
 WORKERS: Final = (
     Column("WORKER", lambda worker: worker["name"]),
+    Column("ID", lambda worker: worker["id"], right=True),
     Column("STATE", lambda worker: worker["state"]),
     Column("BUSY", lambda worker: f"{worker['executing']}/{worker['slots']}", right=True),
     Column("QUEUES", queues_text),

@@ -14,7 +14,11 @@ from taskqueue.cli.watching import error_text, follow, report
 PAGE_SIZE: Final = 200
 """Rows that the API lists at once."""
 LONGEST_VALUE: Final = 2_000
-FILTERS: Final = ("pipeline", "key", "created_after", "created_before")
+FILTERS: Final = (
+    "pipeline", "pipeline_prefix", "key", "subject", "error", "error_text", "created_after", "created_before",
+    "ended_after", "ended_before", "took_at_least", "took_less_than",
+)  # fmt: skip
+"""The filters that the API calls by these names."""
 
 
 def submit(client: Client, screen: Screen, arguments: Namespace) -> ExitCode:
@@ -27,6 +31,7 @@ def submit(client: Client, screen: Screen, arguments: Namespace) -> ExitCode:
         "priority": arguments.priority,
         "run_at": arguments.run_at,
         "labels": dict(arguments.label),
+        "callback_url": arguments.callback_url,
     }
     try:
         task = client.post("tasks", {name: value for name, value in body.items() if value is not None})
@@ -140,6 +145,7 @@ def details_of(task: dict[str, Any]) -> list[tuple[str, object]]:
         ("Key", task["key"]),
         ("Labels", ", ".join(f"{name}={value}" for name, value in task["labels"].items())),
         ("Priority", task["priority"] or None),
+        ("Callback", task["callback_url"]),
         ("Progress", task["progress_note"]),
         ("Created", local_time(task["created_at"])),
         ("Started", local_time(task["started_at"])),

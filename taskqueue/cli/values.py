@@ -46,6 +46,11 @@ def duration(text: str) -> timedelta:
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
+def seconds(text: str) -> float:
+    """The seconds of a duration such as 90s."""
+    return duration(text).total_seconds()
+
+
 def moment(sign: int) -> Callable[[str], str]:
     """A parser of times: a time with or without a zone, or a duration before (-1) or after (1) now.
 

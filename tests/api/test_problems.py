@@ -27,13 +27,9 @@ NEVER_ANSWERED = {
     errors.Drift,  # never raised: the type of a task's error
     errors.InvalidEventData,
     errors.GatherFailed,
-    errors.UnfilteredOperation,  # only in the admin
-    errors.BulkOperationEnded,  # only in the admin
     errors.NestingTooDeep,
     errors.TooManyParallelSteps,
     errors.OutputChanged,
-    errors.InvalidLimit,  # only in the admin
-    errors.InvalidQueue,  # only in the admin
     errors.StepFailed,
     errors.StepTimedOut,
     errors.InvalidResult,

@@ -96,8 +96,9 @@ def test_every_example_is_accepted(api, schema, settings):
     [
         ("/api/tasks", "GET, POST"),
         ("/api/tasks/batch", "POST"),
+        ("/api/tasks/0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90", "GET, PATCH"),
         ("/api/pipelines/shop/order/pause", "POST"),
-        ("/api/pipelines/shop/order", "GET"),
+        ("/api/pipelines/shop/order", "GET, PATCH"),
     ],
 )
 def test_allow_lists_the_methods_of_the_schema(api, path, allowed):

@@ -50,6 +50,22 @@ def test_run_now_makes_a_scheduled_task_due(cli):
     assert audit() == [(cli.actor, f"Run now; it was scheduled.{cli.token}")]
 
 
+def test_change_sets_priority_start_and_labels(cli, queued):
+    result = cli("change", queued.pk, "--priority", 60, "--run-at", "2h", "--label", "tenant=acme")
+
+    task = Task.objects.get()
+    assert (result.code, result.out) == (0, f"{task.pk}  scheduled\n")
+    assert (task.priority, task.labels) == (60, {"tenant": "acme"})
+    ((actor, text),) = audit()
+    assert (actor, text.startswith("Changed priority from 0 to 60, start to ")) == (cli.actor, True)
+
+
+def test_change_needs_something_to_change(cli, queued, succeeded):
+    assert cli("change", queued.pk).code == 2
+    refused = cli("change", succeeded.pk, "--priority", 1)
+    assert (refused.code, "it has ended" in refused.err) == (1, True)
+
+
 def test_a_refused_task_does_not_keep_others_from_the_action(cli, failed, queued):
     result = cli("retry", queued.pk, failed.pk, "--json")
 

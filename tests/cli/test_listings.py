@@ -1,8 +1,10 @@
-"""The verbs pipelines, schedules and workers, over HTTP and inside the project."""
+"""The verbs pipelines, schedules, workers, drain and resume, over HTTP and inside the project."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+
+from django.contrib.admin.models import LogEntry
 
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
@@ -51,5 +53,22 @@ def test_workers_are_listed(cli):
         listed = cli("workers").out
         name = str(Worker.objects.get(pk=worker.worker))
 
-    assert row(listed, name)[1:4] == ["live", "0/1", "mail"]
+    assert row(listed, name)[1:5] == [str(worker.worker), "live", "0/1", "mail"]
     assert cli("workers", "--json").data == {"workers": []}
+
+
+def test_workers_are_drained_and_resumed(cli):
+    worker = Worker.objects.create(host="node-1", pid=7, cluster="c", version="1")
+
+    drained = cli("drain", worker.pk, worker.pk)
+    resumed = cli("resume", worker.pk, "--json")
+    unknown = cli("drain", 77)
+
+    assert (drained.code, drained.out) == (1, f"{worker.pk}  drained  node-1:7\n")
+    assert "drains already" in drained.err
+    assert (resumed.code, [each["state"] for each in resumed.data["workers"]]) == (0, ["live"])
+    assert (unknown.code, unknown.out) == (3, "")
+    entries = LogEntry.objects.order_by("pk")
+    assert [(entry.user.get_username(), entry.get_change_message()) for entry in entries] == [
+        (cli.actor, f"{verb}{cli.token}") for verb in ("Drained.", "Resumed.")
+    ]

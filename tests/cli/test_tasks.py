@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from taskqueue.models import Step, Task
+from taskqueue.webhooks.signatures import new_secret
 from tests.support.api import enqueue_order
 
 ORDER = '{"number": "A1"}'
@@ -31,6 +32,16 @@ def test_submit_passes_all_options_on(cli):
     task = Task.objects.get(pk=data["id"])
     assert (task.key, task.priority, task.labels) == ("k", 5, {"tenant": "a=b"})
     assert (data["status"], data["next_run_at"], data["duplicate"]) == ("scheduled", "2030-01-01T08:00:00Z", False)
+
+
+def test_submit_takes_a_callback_url(cli, settings):
+    settings.TASKQUEUE = {**getattr(settings, "TASKQUEUE", {}), "WEBHOOKS_SECRET": new_secret()}
+    address = "https://example.com/ended"
+
+    task = cli("submit", "shop/order", "--payload", ORDER, "--callback-url", address, "--json").data
+
+    assert task["callback_url"] == Task.objects.get().callback_url == address
+    assert address in cli("show", task["id"]).out
 
 
 def test_a_used_key_returns_its_task_unless_forced(cli):
@@ -185,3 +196,11 @@ def test_json_is_printed_on_one_document(cli, succeeded):
 
     assert json.loads(shown.out)["created_at"].endswith("Z")
     assert shown.err == ""
+
+
+def test_list_takes_the_other_filters_of_the_api(cli, failed, succeeded):
+    words = ("--ended-after", "1d", "--pipeline-prefix", "shop/", "--took-less-than", "1h", "--quiet")
+
+    assert cli("list", "--error", "Permanent", "--error-text", "IS BROKEN", *words).out.split() == [str(failed.pk)]
+    assert set(cli("list", *words).out.split()) == {str(failed.pk), str(succeeded.pk)}
+    assert cli("list", "--took-at-least", "1h").out == cli("list", "--subject", "shop.order:7").out

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
 from django.urls import reverse
 
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue.api.openapi.schema import current_schema
+from taskqueue.engine.actions import tokens
 from taskqueue.engine.events import send
-from taskqueue.models import Subscription, Task
+from taskqueue.ids import uuid7
+from taskqueue.models import (
+    BulkOperation,
+    ConcurrencyLimit,
+    Pipeline,
+    PipelinePermission,
+    RateLimit,
+    Schedule,
+    Subscription,
+    Task,
+    Worker,
+)
 from taskqueue.testing import InProcessWorker, work
 
 pytestmark = [pytest.mark.smoke, pytest.mark.django_db]
@@ -23,6 +38,10 @@ BODIES = {
     "createTasks": {"tasks": [{"pipeline": "demo/task", "payload": {"label": "many"}}]},
     "sendEvent": {"name": "demo/approved", "data": {}},
     "pausePipeline": {"reason": "smoke"},
+    "createToken": {"name": "smoke"},
+    "createPermission": {"pipeline": "demo/task", "group": "smoke"},
+    "blockRateLimit": {"seconds": 1, "reason": "smoke"},
+    "changePipeline": {"queue": "smoke"},
     "createSubscription": {"address": "https://example.com/hook"},
 }
 
@@ -60,9 +79,27 @@ def test_every_page_of_the_admin_is_shown(admin_client, tasks):
     assert len(shown) >= 15
 
 
+def rows() -> dict[str, Any]:
+    """By parameter of a path, the key of a row that exists."""
+    group, demo = Group.objects.create(name="smoke"), Pipeline.objects.get(name="demo/task")
+    user = User.objects.create_user("smoke")
+    hour = {"declared_count": 1, "declared_per": timedelta(hours=1)}
+    RateLimit.objects.create(name="smoke", **hour)
+    ConcurrencyLimit.objects.get_or_create(pipeline=demo)
+    Schedule.objects.create(pipeline=demo, expression="0 3 * * *", timezone="UTC", misfire="once", next_at=Now())
+    filtered = {"verb": "cancel", "selection": {}, "estimate": 0, "status": "planned"}
+    return {
+        "event_id": send.send("demo/approved", {}).pk,
+        "subscription_id": Subscription.objects.create(address="https://example.com/hook").pk,
+        "operation_id": BulkOperation.objects.create(**filtered, until=uuid7(), position=uuid7()).pk,
+        "worker_id": Worker.objects.create(host="smoke", pid=1).pk,
+        "token_id": tokens.issue(user, name="smoke")[0].pk,
+        "permission_id": PipelinePermission.objects.create(pipeline=demo, group=group).pk,
+    }
+
+
 def test_every_endpoint_answers_as_its_contract_says(admin_client, tasks):
-    values = {"task_id": tasks[0].pk, "name": "demo/task", "event_id": send.send("demo/approved", {}).pk}
-    values["subscription_id"] = Subscription.objects.create(address="https://example.com/hook").pk
+    values = {**rows(), "task_id": tasks[0].pk, "name": "demo/task", "rate": "smoke"}
     answers = {}
     paths = current_schema()["paths"].items()
     calls = [(path, method, operation) for path, operations in paths for method, operation in operations.items()]

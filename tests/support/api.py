@@ -31,6 +31,11 @@ ENDPOINTS = [
     ("GET", "/api/schedules", "view_schedule"),
     ("GET", "/api/workers", "view_worker"),
     ("GET", "/api/subscriptions", "view_subscription"),
+    ("GET", "/api/skips", "view_skip"),
+    ("GET", "/api/concurrency-limits", "view_concurrencylimit"),
+    ("GET", "/api/rate-limits", "view_ratelimit"),
+    ("GET", "/api/tokens", "view_token"),
+    ("GET", "/api/permissions", "view_pipelinepermission"),
 ]
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 BODIES: dict[str, object] = {
@@ -52,6 +57,12 @@ class Api:
     def post(self, path: str, body: object = None, *, raw: bytes | None = None, **headers: str) -> Any:
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
         return self.client.post(path, content, content_type="application/json", headers=headers)
+
+    def patch(self, path: str, body: object) -> Any:
+        return self.client.patch(path, json.dumps(body), content_type="application/json")
+
+    def delete(self, path: str) -> Any:
+        return self.client.delete(path)
 
 
 def roll_up_ended(*, duration: timedelta) -> None:

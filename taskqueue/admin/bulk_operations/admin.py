@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.admin.search import syntax
-from taskqueue.admin.search.parameters import list_params_of
+from taskqueue.admin.search.parameters import PARAMETERS, list_params_of
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.links import link, list_url, page_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
@@ -57,9 +57,9 @@ def new_view(admin: Any, request: HttpRequest, verb: str) -> HttpResponse:
         return start(request, operation_verb, task_filter, form.reason)
     context = {
         "form": form,
-        "about": confirm.about(estimate),
+        "about": bulk_operations.about(estimate),
         "participle": confirm.DONE[operation_verb],
-        "consequence": confirm.CONSEQUENCES[operation_verb],
+        "consequence": bulk_operations.CONSEQUENCES[operation_verb],
         "list_address": list_address,
         "query": filter_text(query),
     }
@@ -73,7 +73,7 @@ def start(request: HttpRequest, verb: BulkOperationVerb, task_filter: TaskFilter
         task_filter,
         verb=verb,
         query=query,
-        message=lambda estimate: f"{verb.words.capitalize()} {confirm.about(estimate)}: {filter_words}.",
+        message=lambda estimate: f"{verb.words.capitalize()} {bulk_operations.about(estimate)}: {filter_words}.",
         reason=reason,
         actor=actor_of(request),
     )
@@ -124,13 +124,15 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
 
     @admin.display(description="Action")
     def summary(self, operation: BulkOperation) -> str:
-        return f"{BulkOperationVerb(operation.verb).words.capitalize()} {confirm.about(operation.estimate)}"
+        return f"{BulkOperationVerb(operation.verb).words.capitalize()} {bulk_operations.about(operation.estimate)}"
 
     @admin.display(description="Filter")
     def filter_link(self, operation: Any) -> SafeString | str:
         redacted = redacted_filter_text(operation.query)
         if not operation.shows_payloads and redacted != filter_text(operation.query):
             return redacted
+        if not is_of_list(operation.query):
+            return filter_text(operation.query)
         return link(f"{list_url('task')}?{operation.query}", filter_text(operation.query))
 
     @admin.display(description="Progress")
@@ -176,6 +178,12 @@ def eligible_tasks(request: HttpRequest, verb: BulkOperationVerb) -> TaskFilter:
         raise CannotStart("A filter has an invalid value.") from error
     except UnfilteredOperation as error:
         raise CannotStart(error.detail) from error
+
+
+def is_of_list(query: str) -> bool:
+    """Whether the task list can show this filter; one from the API can have others."""
+    names = [name for name, _value in parse_qsl(query)]
+    return set(names) <= set(PARAMETERS) and len(set(names)) == len(names)
 
 
 def filter_text(query: str) -> str:

@@ -7,34 +7,12 @@ from collections.abc import Mapping
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.shared import formats
+from taskqueue.engine.maintenance.bulk_operations import LARGE, about
 from taskqueue.engine.queries.filters import COUNT_LIMIT
 from taskqueue.models import BulkOperation
 from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
-LARGE = 1_000
-"""An operation on more tasks needs a reason and the typed verb."""
 REASON_LENGTH = 300
-
-CONSEQUENCES = {
-    BulkOperationVerb.RETRY: (
-        "Queues each task again and keeps the results of its finished steps. Steps that are not atomic may repeat what "
-        "they did outside the database before they failed."
-    ),
-    BulkOperationVerb.CANCEL: (
-        "Cancels each task with its parallel steps and children; the result of a running step is not recorded. "
-        "A cancelled task can be retried later."
-    ),
-    BulkOperationVerb.RERUN: (
-        "Submits a new task with the payload, priority and labels of each task. Every step runs again, and steps that "
-        "are not atomic may repeat what they did outside the database."
-    ),
-    BulkOperationVerb.RUN_NOW: (
-        "Starts scheduled tasks, the next attempt of retrying tasks and sleeping tasks at once. Concurrency and rate "
-        "limits still apply. Tasks that wait for something else are skipped."
-    ),
-}
-
 
 DONE = {
     BulkOperationVerb.RETRY: "retried",
@@ -76,11 +54,6 @@ class ConfirmForm:
     @property
     def label(self) -> str:
         return f"{self.verb.words.capitalize()} {about(self.estimate)}"
-
-
-def about(estimate: int) -> str:
-    """A number of tasks; "10,000+ tasks" when counting stopped there."""
-    return f"{COUNT_LIMIT:,}+ tasks" if estimate > COUNT_LIMIT else formats.count_of(estimate, "task")
 
 
 def progress_bar(operation: BulkOperation) -> SafeString:

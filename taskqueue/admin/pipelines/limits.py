@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from taskqueue.admin.rate_limits.admin import RATE_FIELDS, ConcurrencyLimitForm, RateLimitForm
+from taskqueue.admin.rate_limits.admin import ConcurrencyLimitForm, RateLimitForm
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import name_from_url, redirect
@@ -45,11 +45,11 @@ class ThrottleForm(RateLimitForm):
 
     class Meta:
         model = RateLimit
-        fields = RATE_FIELDS
+        fields = limits.RATE_FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in RATE_FIELDS:
+        for name in limits.RATE_FIELDS:
             self.fields[name].widget.attrs["placeholder"] = str(getattr(self.instance, f"declared_{name}"))
 
 
@@ -91,7 +91,7 @@ def change_limits(pipeline: Pipeline, form: LimitsForm | ThrottleForm, *, actor:
         values = {name: form.cleaned_data[name] for name in limits.LIMIT_FIELDS}
         limits.change_concurrency_limit(pipeline.pk, values, message=said, actor=actor)
     else:
-        values = {name: form.cleaned_data[name] for name in RATE_FIELDS}
+        values = {name: form.cleaned_data[name] for name in limits.RATE_FIELDS}
         limits.change_rate_limit(form.instance.pk, **values, pipeline=pipeline.pk, message=said, actor=actor)
 
 

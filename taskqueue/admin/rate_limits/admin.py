@@ -26,8 +26,6 @@ from taskqueue.engine.queries import tasks
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket
 
-RATE_FIELDS = ("count", "per", "burst")
-
 
 class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # the class takes no type arguments at run time
     """A form whose values the engine validates."""
@@ -54,7 +52,7 @@ class ConcurrencyLimitForm(LimitForm):
 
 class RateLimitForm(LimitForm):
     def check(self, values: dict[str, Any]) -> None:
-        limits.check_rate(self.instance, **{name: values.get(name) for name in RATE_FIELDS})
+        limits.check_rate(self.instance, **{name: values.get(name) for name in limits.RATE_FIELDS})
 
 
 def in_code(field: str) -> Callable[[Any, ConcurrencyLimit], str]:
@@ -131,7 +129,7 @@ class RateLimitAdmin(ChangeableAdmin[RateLimit]):
         return super().get_queryset(request).prefetch_related(own_buckets)
 
     def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: Any) -> None:
-        limits.change_rate_limit(obj.pk, **{name: form.cleaned_data[name] for name in RATE_FIELDS})
+        limits.change_rate_limit(obj.pk, **{name: form.cleaned_data[name] for name in limits.RATE_FIELDS})
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Add the usage by key, and the form that blocks."""

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats
-from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
+from taskqueue.admin.shared.time_spent import TimeSpent, time_spent_of
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
 

@@ -18,6 +18,7 @@ from taskqueue.admin.shared.links import link, page_url
 from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage
 from taskqueue.admin.task.steps import StepRow
+from taskqueue.engine.maintenance.bulk_operations import about
 from taskqueue.engine.queries import tasks
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import ENDED, BulkOperationVerb, TaskStatus
@@ -123,7 +124,7 @@ def bulk_entries_of(task: Task, now: datetime, request: HttpRequest) -> list[Aud
 
 def message_of(operation: BulkOperation, request: HttpRequest) -> SafeString:
     verb = BulkOperationVerb(operation.verb)
-    sentence = f"{confirm.DONE[verb].capitalize()} {confirm.about(operation.estimate)}, including this one."
+    sentence = f"{confirm.DONE[verb].capitalize()} {about(operation.estimate)}, including this one."
     may_view = request.user.has_perm("taskqueue.view_bulkoperation") or may(request, verb)
     text = link(page_url("bulkoperation", operation.pk), sentence) if may_view else sentence
     return format_html("{}{}", text, f" Reason: {operation.reason}" if operation.reason else "")

@@ -17,12 +17,12 @@ from taskqueue import masks
 from taskqueue.admin.shared import formats, task_details
 from taskqueue.admin.shared.details import log_entries_of
 from taskqueue.admin.shared.formats import Excerpt
+from taskqueue.admin.shared.time_spent import TimeSpent, time_spent_of
 from taskqueue.admin.task import queries, redaction
 from taskqueue.admin.task.steps import Record, StepRow, rows_of
 from taskqueue.admin.task.timeline import timeline_of
 from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.queries.reasons import Reason
-from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task

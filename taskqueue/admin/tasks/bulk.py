@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from taskqueue.admin.bulk_operations.confirm import CONSEQUENCES, DONE
+from taskqueue.admin.bulk_operations.confirm import DONE
 from taskqueue.admin.search.parameters import PARAMETERS
 from taskqueue.admin.shared import formats, task_actions
 from taskqueue.admin.shared.links import view_url
@@ -20,7 +20,7 @@ from taskqueue.admin.task.actions import allowed_actions
 from taskqueue.admin.task.confirm import CONFIRMED
 from taskqueue.admin.tasks import export
 from taskqueue.engine.access.permissions import CallerPermissions
-from taskqueue.engine.maintenance.bulk_operations import ELIGIBLE, REQUIRED_ACTION
+from taskqueue.engine.maintenance.bulk_operations import CONSEQUENCES, ELIGIBLE, REQUIRED_ACTION
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.states import BulkOperationVerb

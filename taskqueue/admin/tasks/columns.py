@@ -14,10 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html, task_details
+from taskqueue.admin.shared.time_spent import time_spent_of
 from taskqueue.admin.task.attempts import attempt_number
 from taskqueue.admin.tasks import progress_bar
 from taskqueue.engine.queries import tasks
-from taskqueue.engine.queries.time_spent import time_spent_of
 from taskqueue.engine.runtime.outcomes import STEP_LIMIT
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.states import ON_A_TIMER, StepKind, StepStatus, TaskStatus

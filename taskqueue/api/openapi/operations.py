@@ -33,15 +33,27 @@ REFUSALS: Final = {
 PUBLIC_TAG: Final = "health"
 """Endpoints with this tag need no login."""
 
+
+def numbered(resource: str) -> OpenApiParameter:
+    """The id of a row with a number."""
+    schema = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
+    return OpenApiParameter(f"{resource}_id", schema, OpenApiParameter.PATH, description=f"The {resource}'s id.")
+
+
 UUID_SCHEMA: Final = {"type": "string", "format": "uuid"}
 PATH_PARAMETERS: Final = {
     "task_id": OpenApiParameter("task_id", UUID_SCHEMA, OpenApiParameter.PATH, description="The task's id."),
     "event_id": OpenApiParameter("event_id", UUID_SCHEMA, OpenApiParameter.PATH, description="The event's id."),
-    "subscription_id": OpenApiParameter(
-        "subscription_id",
-        {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+    "operation_id": OpenApiParameter("operation_id", UUID_SCHEMA, OpenApiParameter.PATH, description="Its id."),
+    "subscription_id": numbered("subscription"),
+    "worker_id": numbered("worker"),
+    "token_id": numbered("token"),
+    "permission_id": numbered("permission"),
+    "rate": OpenApiParameter(
+        "rate",
+        {"type": "string", "minLength": 1},
         OpenApiParameter.PATH,
-        description="The subscription's id.",
+        description="The rate's name. Slashes in it may be sent as they are or as %2F.",
     ),
     "name": OpenApiParameter(
         "name",

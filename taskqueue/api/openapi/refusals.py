@@ -31,6 +31,9 @@ QUERY: Final = Refusal(
     Kind.INVALID_QUERY, "The query is not valid: /color: Extra inputs are not permitted.", [UNKNOWN_FIELD]
 )
 PAYLOAD: Final = errors.InvalidPayload("The payload has 1 error.", [FieldError("/payload/label", "Field required")])
+LIMIT: Final = errors.InvalidLimit(
+    "A limit is 1 to 10,000; to stop all, pause.", [FieldError("/tasks", "A limit is 1 to 10,000; to stop all, pause.")]
+)
 NO_PIPELINE: Final = Refusal(Kind.UNKNOWN_PIPELINE, "No pipeline is called 'shop/ordr'.")
 NO_TASK: Final = errors.TaskNotFound(ID)  # type: ignore[arg-type]  # only its text is used
 
@@ -43,6 +46,17 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
         ),
     ),
     "listTasks": (QUERY,),
+    "previewBulkOperation": (QUERY,),
+    "createBulkOperation": (
+        QUERY,
+        errors.UnfilteredOperation("Without a filter this would be done to all tasks. Narrow the list first."),
+    ),
+    "abortBulkOperation": (errors.BulkOperationEnded("The operation is done; there is nothing to abort."),),
+    "drainWorker": (errors.NotDrainable("Worker node-1:7 drains already."),),
+    "resumeWorker": (errors.NotDrainable("Worker node-1:7 does not drain."),),
+    "runSchedule": (errors.UnknownPipeline("No pipeline is called 'shop/order'."),),
+    "changeConcurrencyLimit": (LIMIT,),
+    "listSkips": (QUERY,),
     "listEvents": (QUERY,),
     "getTaskStatus": (QUERY,),
     "isReady": (
@@ -57,6 +71,7 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
         errors.NotRetryable("The task has succeeded. Name a step to retry it from, or rerun it as a new task."),
     ),
     "runTaskNow": (errors.NotDelayed("The task is queued: it is due already."),),
+    "changeTask": (errors.NotChangeable("The task is failed: it has ended. Rerun it as a new task."),),
     "cancelTask": (errors.NotCancellable("The task is failed; it has ended, so there is nothing to cancel."),),
     "rerunTask": (errors.UnknownPipeline("No pipeline is called 'shop/order'."),),
     "pausePipeline": (errors.AlreadyPaused("Pipeline 'shop/order' is paused already by dana: audit"), NO_PIPELINE),
@@ -71,13 +86,15 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
     "getEvent": (errors.EventNotFound(ID),),  # type: ignore[arg-type]  # only its text is used
 }
 """By operation id, its most frequent refusals."""
+ON_OLD_CODE: Final = {"rerunTask", "runSchedule"}
+"""Operations whose task may not fit the code any more, so that an unknown pipeline is a conflict."""
 RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
 def add_refusal_examples(operation: dict[str, Any]) -> None:
     """Add an example to each refusal of an operation, and `Retry-After` where it is sent."""
     name = operation["operationId"]
-    statuses = {**STATUSES, errors.UnknownPipeline: 409} if name == "rerunTask" else STATUSES
+    statuses = {**STATUSES, errors.UnknownPipeline: 409} if name in ON_OLD_CODE else STATUSES
     examples = (*DEFAULT_EXAMPLES, NO_TASK, *OPERATION_EXAMPLES.get(name, ()))
     found = [problem_of(error, statuses=statuses, pointers={}) for error in examples]
     # The operation's own examples replace the default ones of the same status.

@@ -28,6 +28,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "TaskStatus": "taskqueue.states.TaskStatus",
         "StepStatus": "taskqueue.states.StepStatus",
         "AttemptOutcome": "taskqueue.states.AttemptOutcome",
+        "SkipKind": "taskqueue.states.SkipKind",
         "ProblemCode": "taskqueue.api.problems.CODES",
         "WorkerState": "taskqueue.engine.runtime.worker_states.WorkerState",
         "ReasonCode": "taskqueue.engine.queries.reasons.Code",
@@ -39,6 +40,9 @@ SETTINGS: Final[dict[str, Any]] = {
     "TAGS": [
         {"name": "tasks", "description": "Submit, find, watch and manage tasks."},
         {"name": "pipelines", "description": "The pipelines of the deployed code."},
+        {"name": "operations", "description": "Bulk operations: an action on all tasks that match filters."},
+        {"name": "limits", "description": "Concurrency limits and rate limits."},
+        {"name": "access", "description": "Tokens, and permissions for single pipelines."},
         {"name": "workers", "description": "The processes that execute tasks."},
         {"name": "events", "description": "Events start tasks and resolve their waits."},
         {"name": "subscriptions", "description": "Addresses that are called when tasks end."},

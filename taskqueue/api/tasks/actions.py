@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import Field
@@ -39,6 +39,12 @@ class CancelRequest(Body):
     """Why to cancel a task."""
 
     reason: str = Field(default="", max_length=300, description="Shown with the task.")
+
+
+class RerunRequest(Body):
+    """How to rerun a task."""
+
+    payload: Any = Field(default=None, description="A payload in place of the task's own. Missing or null: its own.")
 
 
 class TaskRetryView(ApiView):
@@ -108,14 +114,15 @@ class TaskRerunView(ApiView):
     @operation(
         "rerunTask",
         "Rerun a task",
-        "Submits a new task with this one's payload, priority and labels, without its key. Answers 409 if the "
-        "pipeline's code no longer accepts the payload.",
+        "Submits a new task with this one's payload, or another one, and its priority and labels, without its key. "
+        "Answers 409 if the pipeline's code does not accept the payload.",
         tag="tasks",
         success={202: CREATED, 200: EXISTING},
-        body=NoBody,
+        body=RerunRequest,
         headers=(location("new task", 202),),
     )
     def post(self, request: Request, task_id: UUID) -> Response:
-        parse_body(NoBody, request.data)
+        given = parse_body(RerunRequest, request.data).payload
         pipeline_permissions_of(request).require(Action.RUN, tasks.pipeline_of(task_id))
-        return submitted(request, control.rerun(task_id, actor=actor_of(request)))
+        payload = control.UNCHANGED if given is None else given
+        return submitted(request, control.rerun(task_id, payload=payload, actor=actor_of(request)))

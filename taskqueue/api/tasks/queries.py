@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BeforeValidator, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api.authentication import pipeline_permissions_of
-from taskqueue.api.fields import Moment, Text, invalid
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.pagination import Page, PageQuery, between, keyset_page
-from taskqueue.api.parameters import invalid_query
+from taskqueue.api.pagination import Page, PageQuery, keyset_page
+from taskqueue.api.tasks.change import TaskChangeView
+from taskqueue.api.tasks.filters import TaskFilters
 from taskqueue.api.tasks.serializers import ExplanationRecord, TaskDetail, TaskPage
 from taskqueue.api.tasks.submit import TaskSubmissionView
 from taskqueue.api.views import ApiView
-from taskqueue.definitions import registry
 from taskqueue.engine.access import redaction
-from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries import filters, tasks
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.queries.why import why
-from taskqueue.errors import FieldError
-from taskqueue.models import Pipeline, Task
-from taskqueue.states import TaskStatus
+from taskqueue.models import Task
 
 
-def split_commas(texts: list[str]) -> list[str]:
-    """The values of a parameter that is repeated, comma-separated, or both."""
-    return [part for text in texts for part in text.split(",")]
-
-
-def label_filter(text: str) -> str:
-    if ":" not in text:
-        raise invalid("it must be a label's name and value with a colon between them, such as tenant:acme")
-    return text
-
-
-class TaskQuery(PageQuery):
+class TaskQuery(TaskFilters, PageQuery):
     """Filters and page of the list of tasks."""
-
-    pipeline: Text = Field(default="", min_length=1, max_length=200, description="Tasks of this pipeline.")
-    status: Annotated[list[TaskStatus], BeforeValidator(split_commas)] = Field(
-        default_factory=list,
-        description="Tasks in one of these statuses: repeat the parameter, or separate them by commas.",
-    )
-    key: Text = Field(default="", min_length=1, max_length=200, description="Tasks created with this idempotency key.")
-    label: list[Annotated[Text, AfterValidator(label_filter)]] = Field(
-        default_factory=list,
-        description="Tasks with this label, as `name:value`. Repeat the parameter for tasks with several labels.",
-        json_schema_extra={"items": {"type": "string", "pattern": "^[^:]*:"}},
-    )
-    created_after: Moment | None = Field(default=None, description="Tasks created after this time.")
-    created_before: Moment | None = Field(default=None, description="Tasks created before this time.")
 
 
 class TaskListView(TaskSubmissionView):
@@ -63,7 +36,9 @@ class TaskListView(TaskSubmissionView):
     @operation(
         "listTasks",
         "List tasks",
-        "Newest first. A task must match all filters. Tasks that arrive while you page do not shift the pages.",
+        "Newest first. A task must match all filters. Tasks that arrive while you page do not shift the pages. The "
+        "filters `pipeline_prefix`, `error…`, `ended_…` and `took_…` have no index: a page looks at "
+        f"{filters.SCAN_LIMIT:,} tasks, so it may have fewer rows than `limit`, or none, and yet a `next_cursor`.",
         tag="tasks",
         success={200: (TaskPage, "A page of tasks.")},
         query=TaskQuery,
@@ -73,28 +48,22 @@ class TaskListView(TaskSubmissionView):
 
 
 def task_page(query: TaskQuery) -> Page[Task]:
-    found = tasks.listing()
-    if query.pipeline:
-        refuse_unknown_pipeline(query.pipeline)
-        found = found.filter(pipeline=query.pipeline)
-    if query.status:
-        found = found.filter(status__in=query.status)
-    if query.key:
-        found = found.filter(key=query.key)
-    for label in query.label:
-        name, _colon, value = label.partition(":")
-        found = found.filter(labels__contains={name: value})
-    return keyset_page(between(found, "created_at", query.created_after, query.created_before), query)
+    task_filter = query.task_filter()
+    found = tasks.listing().filter(task_filter.indexed() & task_filter.unindexed())
+    return keyset_page(found, query, end=end_of_page(task_filter, query.cursor) if query.is_searching else None)
 
 
-def refuse_unknown_pipeline(name: str) -> None:
-    # A query is needed only for a name that this code does not define: older code may have.
-    if name not in registry.names() and not Pipeline.objects.filter(pk=name).exists():
-        raise invalid_query([FieldError("/pipeline", f"no pipeline is called {name!r}")])
+def end_of_page(task_filter: TaskFilter, cursor: Any) -> UUID | None:
+    """The last task that a page of a search reads: it looks at `SCAN_LIMIT` tasks that the indexes find."""
+    if not cursor or cursor.older:
+        return filters.oldest_scanned(replace(task_filter, below=cursor.row) if cursor else task_filter)
+    return filters.newest_scanned(task_filter, cursor.row)
 
 
-class TaskDetailView(ApiView):
-    required_permissions = {"GET": ("taskqueue.view_task",)}
+class TaskDetailView(TaskChangeView):
+    """One task. A PATCH to its address changes it."""
+
+    required_permissions = {**TaskChangeView.required_permissions, "GET": ("taskqueue.view_task",)}
 
     @operation(
         "getTask",

@@ -34,6 +34,9 @@ class TaskSummary(serializers.Serializer[Any]):
     key = serializers.CharField(allow_blank=True, help_text="The idempotency key, or empty.")
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True))
     priority = serializers.IntegerField()
+    callback_url = serializers.CharField(
+        allow_blank=True, help_text="The address that is called when it has ended, or empty."
+    )
     progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last reported.")
     progress_note = serializers.CharField(allow_blank=True)
     error = TaskError(allow_null=True, help_text="Why the task failed.")

@@ -61,6 +61,7 @@ def redact_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], 
 def redact_existing_task(task: Task, *, key: str) -> None:
     """Reduce the task that a request with this key has found, for a caller who may not view tasks."""
     task.key, task.labels, task.error, task.progress_note, task.rerun_of_id = key, {}, None, "", None
+    task.callback_url = ""  # it may have a secret of the caller that set it
 
 
 def copy_without_secrets(task: Task) -> Task:

@@ -35,3 +35,4 @@ def set_callback(task: Task, address: str) -> None:
     """Give a new task its callback URL, in the transaction that creates it. An existing task keeps its own."""
     if address and not task.duplicate:
         Task.objects.filter(pk=task.pk).update(callback_url=address, notify_completion=True)
+        task.callback_url = address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F
@@ -22,6 +23,8 @@ from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit, RateLimitBuc
 LONGEST_BLOCK = timedelta(days=3650)
 LIMIT_FIELDS = {name: f"declared_{name}" for name in ("tasks", "tasks_per_key", "steps", "steps_per_key")}
 """The fields of a concurrency limit that an operator may change, with the fields of the code's values."""
+RATE_FIELDS = ("count", "per", "burst")
+"""The fields of a rate that an operator may change; the code's values are in `declared_…`."""
 
 
 def change_concurrency_limit(
@@ -29,16 +32,20 @@ def change_concurrency_limit(
 ) -> None:
     """Set limits of a pipeline; None for the code's value. Slots in use stay, also above a lower limit.
 
+    The audit entry has `message`, or lists the changes.
+
     Raises:
         InvalidLimit: one is out of range, or counts by a key that the pipeline does not have.
     """
     with transaction.atomic():
         concurrency_limit = ConcurrencyLimit.objects.select_for_update(no_key=True).get(pipeline=pipeline)
         check_concurrency_limit(concurrency_limit, limits)
+        said = message or changes_text(vars(concurrency_limit), limits)
         ConcurrencyLimit.objects.filter(pipeline=pipeline).update(**limits)
         slots.grant(pipeline)
         notify_on_commit()
-        actor.record(Pipeline(pk=pipeline), message)
+        if said:
+            actor.record(Pipeline(pk=pipeline), said)
 
 
 def check_concurrency_limit(concurrency_limit: ConcurrencyLimit, limits: Mapping[str, int | None]) -> None:
@@ -89,7 +96,39 @@ def change_rate_limit(
         RateLimit.objects.filter(name=name).update(count=count, per=per, burst=burst, changed_at=Now())
         RateLimitBucket.objects.filter(rate=name).update(passes_at=Least(F("passes_at"), Now()))
         clear_reservations(name)
-        actor.record(Pipeline(pk=pipeline), message)
+        if message:
+            actor.record(Pipeline(pk=pipeline), message)
+
+
+def change_some_of_rate(name: str, values: Mapping[str, Any], *, actor: Actor = SYSTEM) -> None:
+    """Set some numbers of a rate: `count`, `per`, `burst`; None for the code's value. The others stay.
+
+    Raises:
+        InvalidLimit: the numbers make no valid rate.
+    """
+    with transaction.atomic():
+        rate = RateLimit.objects.select_for_update(no_key=True).get(name=name)
+        before = {field: getattr(rate, field) for field in RATE_FIELDS}
+        change_rate_limit(name, **{**before, **values})
+        if said := changes_text(before, values):
+            actor.record(rate, said)
+
+
+def changes_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """The audit message, such as "Changed tasks from the limit in code to 3."; empty without a change."""
+    changes = [
+        f"{name.replace('_', ' ')} from {value_text(before[name])} to {value_text(value)}"
+        for name, value in after.items()
+        if before[name] != value
+    ]
+    return f"Changed {', '.join(changes)}." if changes else ""
+
+
+def value_text(value: Any) -> str:
+    """A limit in words; None stands for the limit in code."""
+    if value is None:
+        return "the limit in code"
+    return f"{value.total_seconds():g} s" if isinstance(value, timedelta) else f"{value:,}"
 
 
 def check_rate(rate: RateLimit, *, count: int | None, per: timedelta | None, burst: int | None) -> None:

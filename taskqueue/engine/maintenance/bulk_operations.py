@@ -70,6 +70,29 @@ REQUIRED_ACTION: dict[BulkOperationVerb, Action] = {
 }
 """What the user who started an operation must be permitted to do in the pipeline of each task."""
 
+CONSEQUENCES = {
+    BulkOperationVerb.RETRY: (
+        "Queues each task again and keeps the results of its finished steps. Steps that are not atomic may repeat what "
+        "they did outside the database before they failed."
+    ),
+    BulkOperationVerb.CANCEL: (
+        "Cancels each task with its parallel steps and children; the result of a running step is not recorded. "
+        "A cancelled task can be retried later."
+    ),
+    BulkOperationVerb.RERUN: (
+        "Submits a new task with the payload, priority and labels of each task. Every step runs again, and steps that "
+        "are not atomic may repeat what they did outside the database."
+    ),
+    BulkOperationVerb.RUN_NOW: (
+        "Starts scheduled tasks, the next attempt of retrying tasks and sleeping tasks at once. Concurrency and rate "
+        "limits still apply. Tasks that wait for something else are skipped."
+    ),
+}
+"""What an action does, for people who confirm it."""
+
+LARGE = 1_000
+"""An operation on more tasks needs a reason; in the admin the typed verb, too."""
+
 
 def plan(
     selection: TaskFilter,
@@ -128,6 +151,13 @@ def eligible(verb: BulkOperationVerb, selection: TaskFilter) -> TaskFilter:
     if narrowed is None:
         raise UnfilteredOperation(f"None of these tasks can be done: only one that is {' or '.join(allowed)}.")
     return narrowed
+
+
+def about(estimate: int) -> str:
+    """A number of tasks; "10,000+ tasks" when counting stopped there."""
+    if estimate > filters.COUNT_LIMIT:
+        return f"{filters.COUNT_LIMIT:,}+ tasks"
+    return "1 task" if estimate == 1 else f"{estimate:,} tasks"
 
 
 def abort(operation_id: UUID, *, actor: Actor) -> BulkOperation:

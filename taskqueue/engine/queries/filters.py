@@ -15,9 +15,21 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import CharField, Exists, F, Func, Lookup, OuterRef, Q, Subquery, Value
+from django.db.models import (
+    CharField,
+    DurationField,
+    Exists,
+    ExpressionWrapper,
+    F,
+    Func,
+    Lookup,
+    OuterRef,
+    Q,
+    Subquery,
+    Value,
+)
 from django.db.models.functions import Coalesce, Now
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, GreaterThanOrEqual, LessThan
 from pydantic import TypeAdapter
 
 from taskqueue.engine import sql
@@ -38,6 +50,8 @@ SCAN_LIMIT = 20_000
 COUNT_LIMIT = 10_000
 """Tasks are counted up to here; one more means that there are more."""
 
+NEWEST_ID = UUID(int=2**128 - 1)
+FAR_FUTURE = datetime(9000, 1, 1, tzinfo=UTC)
 HEX = re.compile(r"[0-9a-f]{1,32}")
 
 
@@ -52,11 +66,16 @@ class TaskFilter:
         age: not created longer ago; `with_absolute_times` turns it into a time.
         created_after, created_before: the time of creation.
         below: an id below this one, so an older task.
-        ended: ended in this period.
+        key: the key is exactly this.
+        subject: about this object, as `subject_of` writes it.
+        ended: one of the last that ended in this period, as many as are counted.
+        finished: ended from this time on, and before this one; either may be None.
         pipeline_prefix: the pipeline's name begins with this.
         labels: these labels.
         error: a failed attempt, or the failure, has this error type.
         error_prefix: a failed attempt, or the failure, has an error type that begins with this.
+        error_text: the message of a failed attempt, or of the failure, contains this, in any case.
+        duration: took this long or longer, and shorter than this; either may be None. Without an end, until now.
         failure: failed with this error type in the step of this name.
         has_failed_attempt: with failed attempts, or without.
         repaired: succeeded after a person retried the task.
@@ -74,11 +93,16 @@ class TaskFilter:
     created_after: datetime | None = None
     created_before: datetime | None = None
     below: UUID | None = None
+    key: str = ""
+    subject: str = ""
     ended: tuple[datetime, datetime] | None = None
+    finished: tuple[datetime | None, datetime | None] = (None, None)
     pipeline_prefix: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     error: str = ""
     error_prefix: str = ""
+    error_text: str = ""
+    duration: tuple[timedelta | None, timedelta | None] = (None, None)
     failure: tuple[str, str] | None = None
     has_failed_attempt: bool | None = None
     step: str = ""
@@ -97,10 +121,11 @@ class TaskFilter:
     def needs_scan(self) -> bool:
         """Whether it has a condition without an index."""
         conditions = (
-            self.pipeline_prefix, self.labels, self.error, self.error_prefix, self.failure, self.repaired, self.step,
-            self.key_words, self.worker, self.payload,
+            self.pipeline_prefix, self.labels, self.error, self.error_prefix, self.error_text, self.failure,
+            self.repaired, self.step, self.key_words, self.worker, self.payload,
         )  # fmt: skip
-        return any(conditions) or self.has_failed_attempt is not None
+        limits = (*self.finished, *self.duration, self.has_failed_attempt)
+        return any(conditions) or any(limit is not None for limit in limits)
 
     def with_absolute_times(self, now: datetime) -> TaskFilter:
         """The filter with `age` as a time, so that it finds equal tasks later."""
@@ -127,6 +152,11 @@ class TaskFilter:
             condition &= by_array if lead == "pipeline_id" else Q(pipeline=self.pipeline)
         if self.id_or_key_prefix:
             condition &= id_or_key_begins(self.id_or_key_prefix)
+        if self.key:
+            condition &= Q(key=self.key) & ~Q(key="")  # the second half is the index's own condition
+        if self.subject:
+            by_array = Q(EqualsAny(F("subject"), [self.subject]))
+            condition &= (by_array if lead == "subject" else Q(subject=self.subject)) & ~Q(subject="")
         if self.ended is not None:
             condition &= ended_in(*self.ended, failed=is_ended_failure)
         return condition
@@ -136,8 +166,10 @@ class TaskFilter:
 
         Without this the planner may read the primary key to find fifty failed tasks, and pass a million newer others.
         """
-        if self.id_or_key_prefix or self.ended:
+        if self.id_or_key_prefix or self.ended or self.key:
             return [(self, "")]  # an index of their own, or the primary key if most tasks match
+        if self.subject:
+            return [(self, "subject")]
         if self.pipeline and (not self.statuses or TaskStatus.SUCCEEDED in self.statuses):
             return [(self, "pipeline_id")]
         if self.statuses:
@@ -156,6 +188,8 @@ class TaskFilter:
             condition &= Q(id__lt=latest_at(self.created_before), created_at__lt=self.created_before)
         if self.below is not None:
             condition &= Q(id__lt=self.below)
+        if self.finished[1] is not None:  # no task ends before its creation
+            condition &= Q(id__lt=latest_at(self.finished[1]))
         return condition
 
     def unindexed(self) -> Q:
@@ -176,7 +210,15 @@ class TaskFilter:
             condition &= Q(status=TaskStatus.SUCCEEDED, retried_at__isnull=False)
         for word in self.key_words.split():
             condition &= Q(key__icontains=word)
-        return condition & self._errors() & self._payloads()
+        return condition & self._errors() & self._payloads() & self._times()
+
+    def _times(self) -> Q:
+        (begin, end), (shortest, longest) = self.finished, self.duration
+        condition = Q() if begin is None else Q(finished_at__gte=begin)
+        condition &= Q() if end is None else Q(finished_at__lt=end)
+        took = ExpressionWrapper(Coalesce(F("finished_at"), Now()) - F("started_at"), output_field=DurationField())
+        condition &= Q() if shortest is None else Q(GreaterThanOrEqual(took, shortest))
+        return condition if longest is None else condition & Q(LessThan(took, longest))
 
     def _errors(self) -> Q:
         condition = Q()
@@ -185,6 +227,10 @@ class TaskFilter:
         if self.error_prefix:
             condition &= Q(error__type__istartswith=self.error_prefix) | has_attempt(
                 error_type__istartswith=self.error_prefix
+            )
+        if self.error_text:
+            condition &= Q(error__message__icontains=self.error_text) | has_attempt(
+                error_message__icontains=self.error_text
             )
         if self.has_failed_attempt is not None:
             condition &= has_attempt() if self.has_failed_attempt else ~has_attempt()
@@ -280,6 +326,12 @@ def oldest_scanned(tasks: TaskFilter) -> UUID | None:
     if not tasks.needs_scan:
         return None
     return ids_of(tasks, limit=SCAN_LIMIT, unindexed=False)[SCAN_LIMIT - 1 : SCAN_LIMIT].first()
+
+
+def newest_scanned(tasks: TaskFilter, after: UUID) -> UUID | None:
+    """The id at which a scan towards newer tasks ends; None if all are read."""
+    candidates = ids_between(tasks, after, NEWEST_ID, created_by=FAR_FUTURE, limit=SCAN_LIMIT, unindexed=False)
+    return candidates[SCAN_LIMIT - 1 : SCAN_LIMIT].first()
 
 
 def ids_of(tasks: TaskFilter, *, limit: int, oldest: UUID | None = None, unindexed: bool = True) -> QuerySet[Any, UUID]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import Limit, Permanent, Rate, Retry, pipeline, sleep, step
-from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
+from taskqueue.admin.shared.time_spent import TimeSpent, time_spent_of
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.states import PHASES, TaskStatus

@@ -1,4 +1,4 @@
-"""The workers that execute tasks now."""
+"""The workers that execute tasks now: list them, drain and resume one."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from taskqueue.api.authentication import actor_of
+from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import operation
+from taskqueue.api.requests import NoBody
 from taskqueue.api.serializers import Time, choices_of
 from taskqueue.api.views import ApiView
+from taskqueue.engine.actions import drain
 from taskqueue.engine.runtime import worker_states
 from taskqueue.engine.runtime.worker_states import WorkerState
+from taskqueue.models import Worker
 
 
 class UnendedWorker(serializers.Serializer[Any]):
@@ -57,3 +62,39 @@ class WorkerListView(ApiView):
     )
     def get(self, request: Request) -> Response:
         return Response(WorkerList({"workers": worker_states.unended()}).data)
+
+
+class WorkerDrainView(ApiView):
+    required_permissions = {"POST": ("taskqueue.change_worker",)}
+
+    @operation(
+        "drainWorker",
+        "Drain a worker",
+        "It finishes its tasks and claims no others until it is resumed. Answers 409 if it drains or has ended.",
+        tag="workers",
+        success={200: (UnendedWorker, "The draining worker.")},
+        body=NoBody,
+    )
+    def post(self, request: Request, worker_id: int) -> Response:
+        parse_body(NoBody, request.data)
+        return changed(drain.drain_worker(worker_id, actor=actor_of(request)).pk)
+
+
+class WorkerResumeView(ApiView):
+    required_permissions = {"POST": ("taskqueue.change_worker",)}
+
+    @operation(
+        "resumeWorker",
+        "Resume a worker",
+        "A draining worker claims tasks again. Answers 409 if it does not drain or has ended.",
+        tag="workers",
+        success={200: (UnendedWorker, "The worker.")},
+        body=NoBody,
+    )
+    def post(self, request: Request, worker_id: int) -> Response:
+        parse_body(NoBody, request.data)
+        return changed(drain.resume_worker(worker_id, actor=actor_of(request)).pk)
+
+
+def changed(worker_id: int) -> Response:
+    return Response(UnendedWorker(worker_states.with_state(Worker.objects.filter(pk=worker_id)).get()).data)
