@@ -126,6 +126,7 @@ BEGIN
     END CASE;
     NEW.since := changed;
 
+    PERFORM pg_notify('taskqueue_stream', NEW.id::text) FROM taskqueue_streamwatch WHERE task_id = NEW.id;
     IF NEW.finished_at IS NOT NULL THEN
         SELECT EXISTS (SELECT FROM taskqueue_endwatch WHERE task_id = NEW.id), EXISTS (
             SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
@@ -1194,6 +1195,70 @@ class Migration(migrations.Migration):
                 ),
                 ("until", models.DateTimeField(help_text="The latest time that any process waits for.")),
             ],
+        ),
+        migrations.CreateModel(
+            name="StreamWatch",
+            fields=[
+                (
+                    "task",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="taskqueue.task",
+                    ),
+                ),
+                ("until", models.DateTimeField(help_text="The latest time that any process asked for.")),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="Chunk",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(help_text="The step's key.", max_length=200)),
+                ("attempt", models.SmallIntegerField(help_text="The number of the step's attempt, from 1.")),
+                (
+                    "lease",
+                    models.IntegerField(help_text="The lease of the worker: it rises whenever the step begins again."),
+                ),
+                ("text", models.TextField()),
+                (
+                    "is_secret",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        help_text="Whether the task or the step was given secrets, which the text may repeat.",
+                    ),
+                ),
+                (
+                    "is_cut",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        help_text="Stands for all that was written after the task's limit was reached.",
+                    ),
+                ),
+                ("total", models.BigIntegerField(help_text="Bytes of the task's chunks up to this one.")),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="chunks",
+                        to="taskqueue.task",
+                    ),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["task", "id"], name="taskqueue_chunk_by_task")],
+            },
         ),
         migrations.CreateModel(
             name="Attempt",

@@ -28,6 +28,7 @@ REFUSALS: Final = {
     422: "The body is valid JSON, but its content is not accepted.",
     429: "The token has used up its requests for now. `Retry-After` has the seconds to wait.",
     500: "An unexpected error. It was logged.",
+    501: "The server runs the service under WSGI, where an open stream would take a thread.",
     503: "The database does not answer, or something that the request asks for is missing.",
 }
 PUBLIC_TAG: Final = "health"
@@ -63,6 +64,7 @@ def operation(
     body: type[BaseModel] | str | None = None,
     headers: Sequence[OpenApiParameter] = (),
     never: Sequence[int] = (),
+    also: Sequence[int] = (),
 ) -> Callable[[Method], Method]:
     """Describe a view's method in the OpenAPI schema.
 
@@ -70,11 +72,14 @@ def operation(
         success: for each status of success the serializer and its description.
         body: its model, or the name of its component.
         never: statuses that this method never answers with, though others like it do.
+        also: refusals of this method alone.
     """
 
     def describe(method: Method) -> Method:
         path = [PATH_PARAMETERS[name] for name in inspect.signature(method).parameters if name in PATH_PARAMETERS]
-        statuses = sorted(refusals(tag=tag, path=bool(path), query=bool(query), body=bool(body)) - set(never))
+        statuses = sorted(
+            refusals(tag=tag, path=bool(path), query=bool(query), body=bool(body)) - set(never) | set(also)
+        )
         return described(
             method,
             operation_id=operation_id,

@@ -10,6 +10,7 @@ Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the m
 """
 
 from taskqueue.engine.sql.children import *
+from taskqueue.engine.sql.chunks import *
 from taskqueue.engine.sql.claims import *
 from taskqueue.engine.sql.enqueue.bulk import *
 from taskqueue.engine.sql.enqueue.deduplicate import *
@@ -25,6 +26,7 @@ from taskqueue.engine.sql.limited_claims import *
 from taskqueue.engine.sql.maintenance import *
 from taskqueue.engine.sql.parallel_slots import *
 from taskqueue.engine.sql.queries.explain import *
+from taskqueue.engine.sql.queries.streams import *
 from taskqueue.engine.sql.queries.task_state import *
 from taskqueue.engine.sql.queries.tasks import *
 from taskqueue.engine.sql.queues import *
