@@ -3,8 +3,8 @@
 The triggers see every write of a row, by any statement. They check the row, and that of a task computes the derived
 columns, adds up where the task's time goes, and announces its end. PostgreSQL reads a CHECK constraint, a generated
 column and the WHEN of a trigger from text once per statement, which was a third of what a short task cost the server;
-a trigger's function is read once per connection. An end is notified only if a web process waits for it: NOTIFY makes all
-transactions that use it commit one by one.
+a trigger's function is read once per connection. An end or a change is notified only if a web process waits for it: NOTIFY
+makes all transactions that use it commit one by one.
 """
 
 import datetime
