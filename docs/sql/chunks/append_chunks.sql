@@ -20,7 +20,7 @@ WITH written AS MATERIALIZED (
     SELECT leased.*, pg_advisory_xact_lock(1952542322, hashtext(target::text))
     FROM (SELECT * FROM leased ORDER BY target) AS leased
 ), appended AS (
-    INSERT INTO taskqueue_chunk (task_id, step, attempt, lease, text, is_secret, is_cut, total)
+    INSERT INTO taskqueue_chunk AS chunk (task_id, step, attempt, lease, text, is_secret, is_cut, total)
     SELECT target, step, attempt, lease, CASE WHEN is_full THEN '' ELSE text END, is_secret, is_full,
         before.total + octet_length(text)
     FROM in_order CROSS JOIN LATERAL (
@@ -34,11 +34,12 @@ WITH written AS MATERIALIZED (
     ) AS before
     WHERE NOT before.is_cut
     ORDER BY number
-), notified AS MATERIALIZED (
-    SELECT pg_notify('taskqueue_stream', task_id::text) FROM taskqueue_streamwatch
-    WHERE task_id = ANY (ARRAY(SELECT target FROM leased))
+    RETURNING (
+        SELECT pg_notify('taskqueue_stream', watch.task_id::text) FROM taskqueue_streamwatch watch
+        WHERE watch.task_id = chunk.task_id
+    )
 )
-SELECT number, (SELECT count(*) FROM notified) FROM written
+SELECT number FROM written
 WHERE NOT EXISTS (SELECT FROM leased WHERE leased.number = written.number) AND EXISTS (
     SELECT FROM taskqueue_task task
     WHERE task.id = written.id AND task.worker_id = written.worker AND task.lease = written.lease

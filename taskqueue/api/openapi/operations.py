@@ -64,22 +64,18 @@ def operation(
     body: type[BaseModel] | str | None = None,
     headers: Sequence[OpenApiParameter] = (),
     never: Sequence[int] = (),
-    also: Sequence[int] = (),
 ) -> Callable[[Method], Method]:
     """Describe a view's method in the OpenAPI schema.
 
     Args:
-        success: for each status of success the serializer and its description.
+        success: for each status of success, or refusal of this method alone, the serializer and its description.
         body: its model, or the name of its component.
         never: statuses that this method never answers with, though others like it do.
-        also: refusals of this method alone.
     """
 
     def describe(method: Method) -> Method:
         path = [PATH_PARAMETERS[name] for name in inspect.signature(method).parameters if name in PATH_PARAMETERS]
-        statuses = sorted(
-            refusals(tag=tag, path=bool(path), query=bool(query), body=bool(body)) - set(never) | set(also)
-        )
+        statuses = sorted(refusals(tag=tag, path=bool(path), query=bool(query), body=bool(body)) - set(never))
         return described(
             method,
             operation_id=operation_id,

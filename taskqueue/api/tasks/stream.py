@@ -21,10 +21,12 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from taskqueue import masks
+from taskqueue.api import problems
 from taskqueue.api.authentication import RequiredPermissions, pipeline_permissions_of
-from taskqueue.api.openapi.operations import operation
+from taskqueue.api.openapi.operations import REFUSALS, operation
 from taskqueue.api.openapi.refusals import ASGI_REQUIRED
 from taskqueue.api.problems import Kind, Refusal
+from taskqueue.api.serializers import Problem
 from taskqueue.api.tasks.asgi import AsgiEndpoint, in_status_thread, release_thread
 from taskqueue.api.tasks.serializers import EVENT_DATA
 from taskqueue.api.views import ApiView, JsonOnly
@@ -82,9 +84,9 @@ class TaskStreamView(ApiView):
         success={
             (200, MEDIA_TYPE): (OpenApiTypes.STR, "The events, as they happen."),
             204: (None, "The caller has seen the end."),
+            **{(status, problems.MEDIA_TYPE): (Problem, REFUSALS[status]) for status in (400, 501)},
         },
         headers=(LAST_EVENT_ID,),
-        also=(400, 501),
     )
     def get(self, request: Request, task_id: UUID) -> HttpResponseBase:
         position = position_of(request)

@@ -121,7 +121,7 @@ def flush_held(buffers: list[ChunkBuffer], run: Run, statement: LiteralString) -
     left = list(range(len(taken)))
     try:
         rows = run(statement, chunk_values([written for _, written in taken]))
-        left = [number - 1 for number, _notified in rows]
+        left = [number - 1 for (number,) in rows]
     finally:
         for buffer in buffers:
             buffer.put_back([taken[index][1] for index in left if taken[index][0] is buffer])

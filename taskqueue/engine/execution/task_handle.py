@@ -83,8 +83,8 @@ class TaskHandle:
     def write(self, text: str) -> None:
         """Keep the text for the next batch. Raises InvalidContext, TypeError."""
         key, activity = context.current_step.get(), self.execution.activity
-        work = activity.steps.get(key)
-        written = written_text(text, self.lease, key, work and work.definition, target=self.id, attempt=self.attempt)
+        definition = work.definition if (work := activity.steps.get(key)) else None
+        written = written_text(text, self.lease, key, definition, target=self.id, attempt=self.attempt)
         activity.chunks.write(written)
 
     def suspend(self, pauses: Sequence[context.Suspension]) -> list[context.Resolution]:

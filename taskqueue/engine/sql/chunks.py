@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
+# The class of the advisory locks under which chunks are added.
+CHUNK_LOCKS: Final = "1952542322"
 
-def append_chunks(when_locked: LiteralString) -> LiteralString:
-    return f"""
-WITH written AS MATERIALIZED (
+# What was written, in the order in which its tasks are locked.
+WRITTEN_CHUNKS: Final = """written AS MATERIALIZED (
     SELECT * FROM unnest(
         %(tasks)s::uuid[], %(workers)s::int[], %(leases)s::int[], %(targets)s::uuid[], %(steps)s::text[],
         %(attempts)s::int[], %(texts)s::text[], %(are_secret)s::boolean[]
     ) WITH ORDINALITY AS written (id, worker, lease, target, step, attempt, text, is_secret, number)
     ORDER BY id
-), leased AS MATERIALIZED (
-    SELECT written.* FROM written CROSS JOIN LATERAL (
-        SELECT FROM taskqueue_task task
-        WHERE task.id = written.id AND task.worker_id = written.worker AND task.lease = written.lease
-            AND task.status = 'running'
-        FOR NO KEY UPDATE {when_locked}
-    ) AS held
-), in_order AS MATERIALIZED (
+)"""
+
+# Add the chunks of leased tasks, and notify the callers that follow them.
+APPENDED_CHUNKS: Final = f"""in_order AS MATERIALIZED (
     -- Parallel steps write for their parent: its chunks become visible in the order of their ids.
     SELECT leased.*, pg_advisory_xact_lock({CHUNK_LOCKS}, hashtext(target::text))
     FROM (SELECT * FROM leased ORDER BY target) AS leased
 ), appended AS (
-    INSERT INTO taskqueue_chunk (task_id, step, attempt, lease, text, is_secret, is_cut, total)
+    INSERT INTO taskqueue_chunk AS chunk (task_id, step, attempt, lease, text, is_secret, is_cut, total)
     SELECT target, step, attempt, lease, CASE WHEN is_full THEN '' ELSE text END, is_secret, is_full,
         before.total + octet_length(text)
     FROM in_order CROSS JOIN LATERAL (
@@ -39,11 +36,24 @@ WITH written AS MATERIALIZED (
     ) AS before
     WHERE NOT before.is_cut
     ORDER BY number
-), notified AS MATERIALIZED (
-    SELECT pg_notify('taskqueue_stream', task_id::text) FROM taskqueue_streamwatch
-    WHERE task_id = ANY (ARRAY(SELECT target FROM leased))
-)
-SELECT number, (SELECT count(*) FROM notified) FROM written
+    RETURNING (
+        SELECT pg_notify('taskqueue_stream', watch.task_id::text) FROM taskqueue_streamwatch watch
+        WHERE watch.task_id = chunk.task_id
+    )
+)"""
+
+
+def append_chunks(when_locked: LiteralString) -> LiteralString:
+    return f"""
+WITH {WRITTEN_CHUNKS}, leased AS MATERIALIZED (
+    SELECT written.* FROM written CROSS JOIN LATERAL (
+        SELECT FROM taskqueue_task task
+        WHERE task.id = written.id AND task.worker_id = written.worker AND task.lease = written.lease
+            AND task.status = 'running'
+        FOR NO KEY UPDATE {when_locked}
+    ) AS held
+), {APPENDED_CHUNKS}
+SELECT number FROM written
 WHERE NOT EXISTS (SELECT FROM leased WHERE leased.number = written.number) AND EXISTS (
     SELECT FROM taskqueue_task task
     WHERE task.id = written.id AND task.worker_id = written.worker AND task.lease = written.lease
@@ -51,9 +61,6 @@ WHERE NOT EXISTS (SELECT FROM leased WHERE leased.number = written.number) AND E
 )
 """
 
-
-# The class of the advisory locks under which chunks are added.
-CHUNK_LOCKS: Final = "1952542322"
 
 # Add chunks under the leases of their tasks; once the limit is reached a last one without a text. Returns those whose
 # lease is still valid and which were not added.
