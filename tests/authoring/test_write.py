@@ -10,8 +10,9 @@ from django.contrib.auth.models import Group
 from pydantic import BaseModel, SecretStr
 
 from taskqueue import Retry, current_task, gather, pipeline, step
-from taskqueue.models import Chunk
-from taskqueue.testing import InProcessWorker, run_inline, work
+from taskqueue.models import Chunk, Task
+from taskqueue.testing import InProcessWorker, advance, run_inline, work
+from tests.support.database.histories import prune
 from tests.support.endings import finish
 
 pytestmark = pytest.mark.django_db
@@ -181,3 +182,15 @@ def test_chunks_of_a_task_with_secrets_are_marked():
     finish(body.enqueue(Card(number=SecretStr("4111"))))
 
     assert Chunk.objects.get().is_secret
+
+
+def test_chunks_are_deleted_with_their_task():
+    finish(answering.enqueue())
+    advance(timedelta(days=29))
+    prune()
+    assert texts()
+
+    advance(timedelta(days=2))
+    prune()
+
+    assert (Task.objects.exists(), texts()) == (False, [])
