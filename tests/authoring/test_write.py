@@ -186,11 +186,11 @@ def test_chunks_of_a_task_with_secrets_are_marked():
 
 def test_chunks_are_deleted_with_their_task():
     finish(answering.enqueue())
-    advance(timedelta(days=29))
+    advance(days=29)
     prune()
     assert texts()
 
-    advance(timedelta(days=2))
+    advance(days=2)
     prune()
 
     assert (Task.objects.exists(), texts()) == (False, [])
