@@ -76,13 +76,14 @@ class TaskStreamView(ApiView):
     @operation(
         "streamTask",
         "Follow a task",
-        "Server-sent events whose data is JSON. `status`, `progress`, and `end` when the task has ended: `id`, `pipeline`, "
-        "`status`, `progress`, `progress_note`, `current_step`, `created_at`, `started_at`, `finished_at`, `next_run_at` "
-        "and `error`, as in the task's status. `log`, for each line that a step logs: `step`, `line` (its number in the "
-        "attempt), `after_ms`, `level`, `logger` and `text`. `chunk`, for what a step writes: `step`, `attempt`, "
-        "`execution` (with a higher one, what the step wrote before is void), `text`, and `is_cut` (what follows is "
-        "missing). After `end` the stream closes. It begins with all that has happened so far. After a lost connection "
-        "send the last event's id as `Last-Event-ID`; after `end` the answer is 204.",
+        "Server-sent events whose data is JSON. `status`, `progress`, and `end` when the task has ended: `id`, "
+        "`pipeline`, `status`, `progress`, `progress_note`, `current_step`, `created_at`, `started_at`, "
+        "`finished_at`, `next_run_at` and `error`, as in the task's status. `log`, for each line that a step logs: "
+        "`step`, `line` (its number in the attempt), `after_ms`, `level`, `logger` and `text`. `chunk`, for what a "
+        "step writes: `step`, `attempt`, `execution` (with a higher one, what the step wrote before is void), "
+        "`text`, and `is_cut` (what follows is missing). After `end` the stream closes. It begins with all that "
+        "has happened so far. After a lost connection send the last event's id as `Last-Event-ID`; after `end` the "
+        "answer is 204.",
         tag="tasks",
         success={
             (200, MEDIA_TYPE): (OpenApiTypes.STR, "The events, as they happen."),
