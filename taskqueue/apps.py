@@ -59,10 +59,12 @@ def discover_tasks() -> None:
 def set_up_web_process(*, sender: Any, **_signal: Any) -> None:
     """On the first request, set this process up as a web process, WSGI or ASGI. No connection is open before it."""
     from taskqueue.api.tasks.status import task_status
+    from taskqueue.api.tasks.stream import task_stream
     from taskqueue.engine.runtime.sessions import close_all, use_web_sessions
 
     use_web_sessions()
     if isinstance(sender, type) and issubclass(sender, ASGIHandler):
         task_status.become_async()
+        task_stream.become_async()
         request_finished.connect(close_all, dispatch_uid="taskqueue")
     request_started.disconnect(dispatch_uid="taskqueue")

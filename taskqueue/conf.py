@@ -51,6 +51,8 @@ class Settings:
     """How many log lines of an attempt are stored, the last ones; 0 stores none."""
     STEP_LOG_MAX_BYTES: int = 16 * 1024
     """Most bytes of log lines of one attempt."""
+    TASK_CHUNKS_MAX_BYTES: int = MEBIBYTE
+    """Most bytes that the steps of one task may write with `current_task().write()`."""
     STUCK_POOL_TIMEOUT: timedelta = timedelta(seconds=10)
     """How long claimable tasks may lie next to idle workers before their pool is restarted."""
     STATUS_WAITERS: int = 4

@@ -106,6 +106,16 @@ class CurrentTask(Protocol):
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress from 0 to 1, with a note. It costs no query: the next heartbeat writes it."""
 
+    def write(self, text: str) -> None:
+        """Send text to the callers that follow the task, such as the tokens of a language model. It costs no query.
+
+        What is written within a tenth of a second arrives as one chunk. Only steps may write: the body runs again.
+
+        Raises:
+            InvalidContext: it was called outside of a step.
+            TypeError: it is not a text.
+        """
+
 
 class RunningTask(CurrentTask, Protocol):
     """What the authoring functions call while a task runs; the engine implements it."""

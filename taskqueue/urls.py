@@ -37,6 +37,7 @@ from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetry
 from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
 from taskqueue.api.tasks.status import task_status
+from taskqueue.api.tasks.stream import task_stream
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
 from taskqueue.metrics import exposition
 
@@ -52,6 +53,7 @@ urlpatterns: list[URLPattern] = [
     path("tasks/batch", TaskBatchView.as_view(), name="task-batches"),
     path("tasks/<id:task_id>", TaskDetailView.as_view(), name="task"),
     path("tasks/<id:task_id>/status", task_status, name="task-status"),
+    path("tasks/<id:task_id>/stream", task_stream, name="task-stream"),
     path("tasks/<id:task_id>/why", TaskWhyView.as_view(), name="task-why"),
     path("tasks/<id:task_id>/retry", TaskRetryView.as_view(), name="task-retry"),
     path("tasks/<id:task_id>/run-now", TaskRunNowView.as_view(), name="task-run-now"),

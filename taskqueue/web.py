@@ -29,6 +29,6 @@ def get_asgi_application() -> ASGIHandler:
 
 
 def load() -> None:
-    from taskqueue.api.warm_up import warm_up  # needs Django's apps
+    from taskqueue.api.tasks.warm_up import warm_up  # needs Django's apps
 
     warm_up()

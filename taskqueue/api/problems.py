@@ -72,6 +72,7 @@ class Kind(Enum):
     NOT_SERIALIZABLE = 422, errors.NotSerializable.code, errors.NotSerializable.title()
     TOO_MANY_REQUESTS = 429, "too-many-requests", "The token has used up its requests for now"
     INTERNAL_ERROR = 500, "internal-error", "An unexpected error; it was logged"
+    ASGI_REQUIRED = 501, "asgi-required", "This needs an ASGI server"
     NOT_READY = 503, "not-ready", "The service is not ready"
     DATABASE_UNAVAILABLE = (
         503,

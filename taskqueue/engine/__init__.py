@@ -8,10 +8,11 @@ Its folders, in the order of a task's life. Imports run from `async_worker` down
     worker        claims tasks, executes them in a loop, settles them, sends heartbeats
     async_worker  executes many async tasks on one event loop, with the parts of worker and execution
     execution     runs a pipeline's body; each step is replayed from the journal, or called and recorded
-    author_code   what surrounds a running step: its timeout, its logs, and what it leaves in the process
+    author_code   what surrounds a running step: its timeout, logs and chunks, and what it leaves in the process
     tasks         changes a task from outside of its execution: retry, cancel, suspend, children, completion
     actions       what users and programs do, each with its audit entry in one transaction
     queries       what the API and the admin read: tasks, filters, statistics, why a task is not running
+    streams       what is new of the tasks that callers follow
     access        permissions, and redaction of values
     catalog       syncs the pipelines and schedules of the code to rows
     runtime       leases, liveness, notifications, waiting for ends, outcomes, failures, database errors

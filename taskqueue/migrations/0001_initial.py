@@ -3,8 +3,8 @@
 The triggers see every write of a row, by any statement. They check the row, and that of a task computes the derived
 columns, adds up where the task's time goes, and announces its end. PostgreSQL reads a CHECK constraint, a generated
 column and the WHEN of a trigger from text once per statement, which was a third of what a short task cost the server;
-a trigger's function is read once per connection. An end is notified only if a web process waits for it: NOTIFY makes all
-transactions that use it commit one by one.
+a trigger's function is read once per connection. An end or a change is notified only if a web process waits for it: NOTIFY
+makes all transactions that use it commit one by one.
 """
 
 import datetime
@@ -64,6 +64,7 @@ DECLARE
     began timestamptz;
     changed timestamptz;
     spent float;
+    is_followed boolean;
     is_watched boolean;
     is_subscribed boolean;
 BEGIN
@@ -126,12 +127,18 @@ BEGIN
     END CASE;
     NEW.since := changed;
 
-    IF NEW.finished_at IS NOT NULL THEN
-        SELECT EXISTS (SELECT FROM taskqueue_endwatch WHERE task_id = NEW.id), EXISTS (
-            SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
-                AND NEW.status = ANY (subscription.endings) AND NEW.labels @> subscription.labels
-                AND taskqueue_covers(subscription.pipelines, NEW.pipeline_id)
-        ) INTO is_watched, is_subscribed;
+    IF NEW.finished_at IS NULL THEN
+        PERFORM pg_notify('taskqueue_stream', NEW.id::text) FROM taskqueue_streamwatch WHERE task_id = NEW.id;
+    ELSE
+        SELECT EXISTS (SELECT FROM taskqueue_streamwatch WHERE task_id = NEW.id),
+            EXISTS (SELECT FROM taskqueue_endwatch WHERE task_id = NEW.id), EXISTS (
+                SELECT FROM taskqueue_subscription subscription WHERE subscription.disabled_at IS NULL
+                    AND NEW.status = ANY (subscription.endings) AND NEW.labels @> subscription.labels
+                    AND taskqueue_covers(subscription.pipelines, NEW.pipeline_id)
+            ) INTO is_followed, is_watched, is_subscribed;
+        IF is_followed THEN
+            PERFORM pg_notify('taskqueue_stream', NEW.id::text);
+        END IF;
         IF is_watched THEN
             PERFORM pg_notify('taskqueue_end', NEW.id::text);
         END IF;
@@ -1194,6 +1201,70 @@ class Migration(migrations.Migration):
                 ),
                 ("until", models.DateTimeField(help_text="The latest time that any process waits for.")),
             ],
+        ),
+        migrations.CreateModel(
+            name="StreamWatch",
+            fields=[
+                (
+                    "task",
+                    models.OneToOneField(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        primary_key=True,
+                        related_name="+",
+                        serialize=False,
+                        to="taskqueue.task",
+                    ),
+                ),
+                ("until", models.DateTimeField(help_text="The latest time that any process asked for.")),
+            ],
+            options={
+                "default_permissions": (),
+            },
+        ),
+        migrations.CreateModel(
+            name="Chunk",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(help_text="The step's key.", max_length=200)),
+                ("attempt", models.SmallIntegerField(help_text="The number of the step's attempt, from 1.")),
+                (
+                    "lease",
+                    models.IntegerField(help_text="The lease of the worker: it rises whenever the step begins again."),
+                ),
+                ("text", models.TextField()),
+                (
+                    "is_secret",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        help_text="Whether the task or the step was given secrets, which the text may repeat.",
+                    ),
+                ),
+                (
+                    "is_cut",
+                    models.BooleanField(
+                        db_default=False,
+                        default=False,
+                        help_text="Stands for all that was written after the task's limit was reached.",
+                    ),
+                ),
+                ("total", models.BigIntegerField(help_text="Bytes of the task's chunks up to this one.")),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="chunks",
+                        to="taskqueue.task",
+                    ),
+                ),
+            ],
+            options={
+                "default_permissions": (),
+                "indexes": [models.Index(fields=["task", "id"], name="taskqueue_chunk_by_task")],
+            },
         ),
         migrations.CreateModel(
             name="Attempt",

@@ -9,13 +9,14 @@ from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
 from taskqueue.models.rollup import EndCount, Reopened, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
+from taskqueue.models.stream import Chunk, StreamWatch
 from taskqueue.models.subscription import Subscription
 from taskqueue.models.task import EndWatch, IdempotencyKey, Overview, Task
 from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
-    "Alert", "AlertRule", "Attempt", "BulkOperation", "ConcurrencyLimit", "EndCount", "EndWatch", "Event",
+    "Alert", "AlertRule", "Attempt", "BulkOperation", "Chunk", "ConcurrencyLimit", "EndCount", "EndWatch", "Event",
     "IdempotencyKey", "Overview", "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit",
     "RateLimitBucket", "Reopened", "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot",
-    "Subscription", "Task", "Token", "Trigger", "Wait", "Worker",
+    "StreamWatch", "Subscription", "Task", "Token", "Trigger", "Wait", "Worker",
 ]  # fmt: skip

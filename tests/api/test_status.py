@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from taskqueue.api.tasks import status
-from taskqueue.engine.runtime import end_watch
+from taskqueue.engine.runtime import end_watch, watcher
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import EndWatch, Task
@@ -31,7 +31,7 @@ MEMBERS = {
 @pytest.fixture
 def quick_watch(monkeypatch):
     """The watch closes its connection before the test ends."""
-    monkeypatch.setattr(end_watch, "IDLE_TIMEOUT", 0.01)
+    monkeypatch.setattr(watcher, "IDLE_TIMEOUT", 0.01)
     yield
     eventually(lambda: end_watch.watch._thread is None)
 
@@ -92,7 +92,7 @@ def test_the_tasks_end_ends_the_wait(api, quick_watch, notifications_only):
 
 @pytest.mark.django_db(transaction=True)
 def test_without_notifications_waiting_callers_are_answered_by_polling(api, quick_watch, monkeypatch):
-    monkeypatch.setattr(end_watch, "is_direct_connection", lambda _connection: False)
+    monkeypatch.setattr(watcher, "is_direct_connection", lambda _connection: False)
     task = enqueue_order("A")
 
     with ThreadPoolExecutor() as threads:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 
 from taskqueue.cli import in_project as client_in_project
 from taskqueue.engine.actions import tokens
-from taskqueue.engine.runtime import end_watch
+from taskqueue.engine.runtime import end_watch, watcher
 from taskqueue.models import Task
 from tests.support.api import enqueue_order, fail_order, finish_order
 from tests.support.command_line import CommandLine, in_project, over_http
@@ -24,7 +24,7 @@ def _quick_watch(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Ite
 
     It asks for the database by name: pytest-django does not see what `cli` asks for.
     """
-    monkeypatch.setattr(end_watch, "IDLE_TIMEOUT", 0.01)
+    monkeypatch.setattr(watcher, "IDLE_TIMEOUT", 0.01)
     yield
     eventually(lambda: end_watch.watch._thread is None)
 

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPResponse
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.tasks import control
 from taskqueue.models import EndWatch
-from tests.support.processes.pgbouncer import direct_url
-from tests.support.processes.processes import free_port, http_status, running
+from tests.support.processes.asgi import SERVERS, connections, served
+from tests.support.processes.processes import http_status
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -30,29 +24,6 @@ pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
 CALLERS = 120
 CONNECTIONS = 12
 """Eight that look, one that listens, one for the request at hand, and one or two of earlier tests in this process."""
-SERVERS = {
-    "gunicorn": ["gunicorn", "demo.asgi", "--worker-class", "asgi", "--workers", "1", "--bind"],
-}
-if find_spec("uvicorn") is not None:
-    SERVERS["uvicorn"] = ["uvicorn", "demo.asgi:application", "--log-level", "warning", "--port"]
-
-
-@contextmanager
-def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """The service on this server: its port, and the process that serves."""
-    port, log = free_port(), folder / "web.log"
-    environment = {
-        **os.environ,
-        "DATABASE_URL": direct_url(),
-        "DJANGO_SETTINGS_MODULE": "demo.settings",
-        "DEBUG": "true",
-    }
-    command = [sys.executable, "-m", *SERVERS[server], str(port) if server == "uvicorn" else f"127.0.0.1:{port}"]
-    with running(command, env=environment, log=log) as process:
-        alive = f"http://127.0.0.1:{port}/api/health/live"
-        eventually(lambda: http_status(alive) == 200, details=log.read_text)
-        found = psutil.Process(process.pid)
-        yield port, (found.children() or [found])[0]
 
 
 @pytest.mark.slow
@@ -93,13 +64,3 @@ def body_of(caller: socket.socket) -> Any:
     with HTTPResponse(caller) as response:
         response.begin()
         return json.load(response)
-
-
-def connections() -> int:
-    """How many connections the service has."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taskqueue web%' "
-            "AND datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return cursor.fetchone()[0]

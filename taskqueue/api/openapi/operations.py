@@ -28,6 +28,7 @@ REFUSALS: Final = {
     422: "The body is valid JSON, but its content is not accepted.",
     429: "The token has used up its requests for now. `Retry-After` has the seconds to wait.",
     500: "An unexpected error. It was logged.",
+    501: "The server runs the service under WSGI, where an open stream would take a thread.",
     503: "The database does not answer, or something that the request asks for is missing.",
 }
 PUBLIC_TAG: Final = "health"
@@ -79,7 +80,7 @@ def operation(
     """Describe a view's method in the OpenAPI schema.
 
     Args:
-        success: for each status of success the serializer and its description.
+        success: for each status of success, or refusal of this method alone, the serializer and its description.
         body: its model, or the name of its component.
         never: statuses that this method never answers with, though others like it do.
     """

@@ -8,6 +8,10 @@ from taskqueue import errors
 from taskqueue.api.problems import MEDIA_TYPE, STATUSES, Kind, Refusal, problem_of
 from taskqueue.errors import FieldError
 
+ASGI_REQUIRED: Final = (
+    "This server runs the service under WSGI, where each open stream would take a thread. Serve it by ASGI (gunicorn "
+    "--worker-class asgi, uvicorn), or call GET /api/tasks/{id}/status?wait=60 again and again."
+)
 ID: Final = "0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90"
 UNKNOWN_FIELD: Final = FieldError("/colour", "Extra inputs are not permitted")
 
@@ -23,6 +27,7 @@ DEFAULT_EXAMPLES: Final[tuple[Exception, ...]] = (
     ),
     Refusal(Kind.TOO_MANY_REQUESTS),
     Refusal(Kind.INTERNAL_ERROR),
+    Refusal(Kind.ASGI_REQUIRED, ASGI_REQUIRED),
     Refusal(Kind.DATABASE_UNAVAILABLE),
 )
 """The example of each status, unless the operation has one of its own."""

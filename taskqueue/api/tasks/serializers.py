@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rest_framework import serializers
 
@@ -308,3 +308,51 @@ class ExplanationRecord(TaskReference):
         help_text="Never empty. For a queued task the reason that takes longest to resolve comes first, for a waiting "
         "task what it waits for.",
     )
+
+
+class StreamedState(TaskReference):
+    """The data of the events `status`, `progress` and `end`."""
+
+    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last reported.")
+    progress_note = serializers.CharField(allow_blank=True)
+    current_step = serializers.CharField(allow_null=True, help_text="The key of the step that runs.")
+    created_at = Time()
+    started_at = Time(allow_null=True)
+    finished_at = Time(allow_null=True)
+    next_run_at = Time(allow_null=True, help_text="When it may start or continue.")
+    error = TaskError(allow_null=True)
+
+
+class StreamedLine(serializers.Serializer[Any]):
+    """The data of the event `log`: a line that a step has logged."""
+
+    step = serializers.CharField(allow_blank=True, help_text="The step's key; empty for the body.")
+    line = serializers.IntegerField(help_text="The number of the line in its attempt, from 1.")
+    after_ms = serializers.IntegerField(help_text="Milliseconds after the start of the attempt.")
+    level = serializers.CharField()
+    logger = serializers.CharField()
+    text = serializers.CharField(allow_blank=True, help_text="Masked like the payload.")
+
+
+class StreamedChunk(serializers.Serializer[Any]):
+    """The data of the event `chunk`: what a step has written."""
+
+    step = serializers.CharField(help_text="The step's key.")
+    attempt = serializers.IntegerField(help_text="The number of the step's attempt, from 1.")
+    execution = serializers.IntegerField(
+        help_text="Rises when the step begins again, after a failure or a lost worker: what it wrote before is void."
+    )
+    text = serializers.CharField(
+        allow_blank=True, help_text="Masked as a whole for callers who may not see the secrets of the task."
+    )
+    is_cut = serializers.BooleanField(
+        help_text="Whether what follows is missing: the steps have written more than `TASK_CHUNKS_MAX_BYTES`."
+    )
+
+
+EVENT_DATA: Final = {
+    **dict.fromkeys(("status", "progress", "end"), StreamedState()),
+    "log": StreamedLine(),
+    "chunk": StreamedChunk(),
+}
+"""By the names of the events of a stream. Built once: a new serializer would copy all its fields."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, update_wrapper
+from functools import cache
 from threading import BoundedSemaphore
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
-from asgiref.sync import SyncToAsync, iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.db import close_old_connections, connections, transaction
+from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
@@ -23,6 +20,7 @@ from rest_framework.response import Response
 
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.parameters import Query
+from taskqueue.api.tasks.asgi import AsgiEndpoint, in_status_thread, release_thread
 from taskqueue.api.tasks.serializers import TaskProgress
 from taskqueue.api.views import ApiView
 from taskqueue.conf import settings
@@ -30,12 +28,9 @@ from taskqueue.engine.queries.status import Snapshot, status_of
 from taskqueue.engine.runtime.end_watch import watch
 from taskqueue.states import ENDED
 
-Result = TypeVar("Result")
 MAX_WAIT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 2
 """When a caller may ask again whose request could not wait."""
-STATUS_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="taskqueue-status")
-"""Under ASGI the threads, and so the connections, that query statuses for any number of callers."""
 PROGRESS: Final = {waited: TaskProgress(context={"waited": waited}) for waited in (False, True)}
 """Built once: a new serializer would copy all its fields for each request."""
 RETRY_AFTER: Final = OpenApiParameter(
@@ -129,40 +124,4 @@ async def status_async(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
     return response
 
 
-async def in_status_thread(function: Callable[..., Result], *values: Any) -> Result:
-    """Run a function that queries the database, in one of the status threads."""
-
-    def with_usable_connection() -> Result:
-        close_old_connections()
-        return function(*values)
-
-    return await sync_to_async(with_usable_connection, thread_sensitive=False, executor=STATUS_THREADS)()
-
-
-def release_thread() -> None:
-    """End the thread that asgiref keeps for this request's middleware; asgiref makes another one when it needs it."""
-    context = SyncToAsync.thread_sensitive_context.get(None)
-    if context is not None and (executor := SyncToAsync.context_to_thread_executor.pop(context, None)):
-        executor.shutdown(wait=False)
-
-
-class TaskStatusEndpoint:
-    """What urls.py mounts: a plain view under WSGI, an async one under ASGI.
-
-    An async view would make a thread and an event loop for each request under WSGI.
-    """
-
-    def __init__(self) -> None:
-        self._plain = TaskStatusView.as_view()
-        update_wrapper(self, self._plain)
-        # For every database: Django refuses an async view if any of them has ATOMIC_REQUESTS.
-        self._non_atomic_requests = set(connections)
-
-    def __call__(self, request: HttpRequest, task_id: UUID) -> Any:
-        return status_async(request, task_id) if iscoroutinefunction(self) else self._plain(request, task_id=task_id)
-
-    def become_async(self) -> None:
-        markcoroutinefunction(self)
-
-
-task_status = TaskStatusEndpoint()
+task_status = AsgiEndpoint(TaskStatusView.as_view(), status_async)

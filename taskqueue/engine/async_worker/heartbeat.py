@@ -15,6 +15,7 @@ from django.db import Error
 
 from taskqueue.engine import sql
 from taskqueue.engine.async_worker.event_loop import EventLoop
+from taskqueue.engine.author_code.chunks import ChunkBuffer
 from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
 from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.database_errors import error_line
@@ -121,6 +122,9 @@ class AsyncHeartbeat(Heartbeat):
         with self._thread.guard:  # the heartbeat must not have the row locked meanwhile
             reason = f"it met {error_line(cause_of(error))}"
             recover(lease.worker, reason=reason, loss=loss_by(error, lease), only=lease)
+
+    def buffers(self) -> list[ChunkBuffer]:
+        return [each.activity.chunks for each in self._all()]
 
     def release_all(self) -> None:
         """Release all tasks: the process is about to end. Under the guard."""

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from taskqueue.definitions import StepDefinition
+from taskqueue.engine.author_code.chunks import ChunkBuffer
 from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Succeeded
@@ -84,6 +85,8 @@ class Activity:
     """The running steps by their keys: an async body may run several."""
     lines: dict[str, LogLines] = field(default_factory=dict)
     """What they have logged so far."""
+    chunks: ChunkBuffer = field(default_factory=ChunkBuffer)
+    """What they have written for the task's callers."""
     excused: float = 0.0
     """For how many seconds the code of another task has kept the running steps from ending."""
     set_hard_timeout: Callable[[timedelta | None], None] = lambda _left: None

@@ -25,6 +25,7 @@ def checkpoint(execution: Execution, call: Call, value: object) -> Any:
     check_session(execution, call)
     output, replayed = serialize(call.step, call.key, value, used=journal.output_bytes)
     logs = call.lines.to_json(secrets_at(journal, call.step, call.arguments)) if call.lines.records else None
+    execution.activity.chunks.flush(journal.write)
     recorded = journal.checkpoint(
         key=call.key,
         name=call.step.name,

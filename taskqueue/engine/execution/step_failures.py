@@ -17,8 +17,9 @@ from taskqueue.states import StepStatus
 def step_failure(execution: Execution, call: Call, error: BaseException) -> BaseException:
     """The exception that the body gets: StepFailed after the last attempt, else Suspended until the next one."""
     journal = execution.journal
-    if execution.lease.parallel_step:
-        journal.session.mend()  # the parent's secrets may have to be read
+    if execution.lease.parallel_step or execution.activity.chunks:
+        journal.session.mend()  # the parent's secrets may have to be read, and chunks to be added
+    execution.activity.chunks.flush(journal.write)
     failed = failed_attempt(execution, call, error)
     wait = retry_wait(error, call.step.retry, failures=call.failures + 1)
     if wait is not None and isinstance(execution.suspended, Move | None):

@@ -11,6 +11,7 @@ from uuid import UUID
 from taskqueue import context
 from taskqueue.definitions import NAME_MAX_LENGTH
 from taskqueue.engine.author_code import log_capture
+from taskqueue.engine.author_code.chunks import written_text
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import message_of
@@ -78,6 +79,13 @@ class TaskHandle:
             self.execution.activity.progress = (self.lease, min(max(number, 0.0), 1.0), text)
         except Exception as error:  # noqa: BLE001 - the author's value may raise anything from its own methods
             logger.warning("A report of progress was left out: %s", message_of(error))
+
+    def write(self, text: str) -> None:
+        """Keep the text for the next batch. Raises InvalidContext, TypeError."""
+        key, activity = context.current_step.get(), self.execution.activity
+        definition = work.definition if (work := activity.steps.get(key)) else None
+        written = written_text(text, self.lease, key, definition, target=self.id, attempt=self.attempt)
+        activity.chunks.write(written)
 
     def suspend(self, pauses: Sequence[context.Suspension]) -> list[context.Resolution]:
         """Return the results of sleeps, waits, parallel steps and children, in order, once all of them are over.

@@ -9,8 +9,8 @@ A constant that begins with WITH, SELECT, INSERT, UPDATE or DELETE is a whole st
 Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the module, whose names are shorter.
 """
 
-from taskqueue.engine.sql.alerts import *
 from taskqueue.engine.sql.children import *
+from taskqueue.engine.sql.chunks import *
 from taskqueue.engine.sql.claims import *
 from taskqueue.engine.sql.enqueue.bulk import *
 from taskqueue.engine.sql.enqueue.deduplicate import *
@@ -25,7 +25,9 @@ from taskqueue.engine.sql.journal import *
 from taskqueue.engine.sql.limited_claims import *
 from taskqueue.engine.sql.maintenance import *
 from taskqueue.engine.sql.parallel_slots import *
+from taskqueue.engine.sql.queries.alerts import *
 from taskqueue.engine.sql.queries.explain import *
+from taskqueue.engine.sql.queries.streams import *
 from taskqueue.engine.sql.queries.task_state import *
 from taskqueue.engine.sql.queries.tasks import *
 from taskqueue.engine.sql.queues import *

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
+from taskqueue.engine.author_code.chunks import ChunkBuffer
 from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork, take_all
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.claim_request import ClaimSlot
@@ -161,6 +162,10 @@ class Heartbeat:
         self._to_release += [*self.activity.prefetched, *([lease] if lease else [])]
         self._write_ends_unless_locked()
         self._release()
+
+    def buffers(self) -> list[ChunkBuffer]:
+        """What its steps write for callers."""
+        return [self.activity.chunks]
 
     def lose_lock(self) -> None:
         """Take the lock again and write the row at the next check: the connection was lost."""

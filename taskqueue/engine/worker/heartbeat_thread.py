@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from typing import Any, LiteralString, Protocol
 
 import psycopg
 from django.db import Error
 
+from taskqueue.engine.author_code.chunks import FLUSH_INTERVAL, ChunkBuffer, flush_unless_busy
 from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.engine.runtime.forks import private_connections
 from taskqueue.engine.runtime.sessions import APPLICATION_NAME, private_wrapper, session_name
@@ -36,6 +38,9 @@ class Checked(Protocol):
 
     def check(self, *, beats_only: bool) -> bool:
         """Write what is due, or the heartbeat only. Returns whether a statement waited for a lock in vain."""
+
+    def buffers(self) -> list[ChunkBuffer]:
+        """What its steps write for callers."""
 
     def lose_lock(self) -> None:
         """Note that the connection was lost, and with it the worker's advisory lock."""
@@ -110,10 +115,31 @@ class HeartbeatThread:
                     other.release_all()
 
     def _run(self) -> None:
-        while not self._stopped.wait(CHECK_INTERVAL):
+        checked_at, pause = time.monotonic(), CHECK_INTERVAL
+        while not self._stopped.wait(pause):
             with self.guard:
-                if not self._stopped.is_set():
+                if self._stopped.is_set():
+                    return
+                has_chunks = self._add_chunks()
+                if not has_chunks or time.monotonic() - checked_at >= CHECK_INTERVAL:
                     self._check_all()
+                    checked_at = time.monotonic()
+            # While steps write, their chunks are added more often than the workers are checked.
+            pause = FLUSH_INTERVAL if has_chunks else CHECK_INTERVAL
+
+    def _add_chunks(self) -> bool:
+        """Add what steps have written for callers. Returns whether there was any; what fails is tried again later."""
+        buffers = [buffer for worker in self._workers for buffer in worker.buffers() if buffer]
+        if buffers:
+            try:
+                connection = self.open()
+                flush_unless_busy(buffers, lambda statement, values: connection.execute(statement, values).fetchall())
+            except LOCKED:
+                pass
+            except (psycopg.Error, Error) as error:
+                if self._is_lost_by(error):
+                    self.close()
+        return bool(buffers)
 
     def _check_all(self) -> None:
         """Check each worker. An error of one leaves the others their heartbeats and their locks."""

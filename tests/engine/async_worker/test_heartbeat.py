@@ -18,13 +18,14 @@ from taskqueue.definitions import StepDefinition
 from taskqueue.engine.async_worker.event_loop import EventLoop
 from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat, CompanyRecord, ExecutionRecord
 from taskqueue.engine.async_worker.threads import AuthorThread, ConnectedThreads, DefaultThreads
+from taskqueue.engine.author_code.chunks import written_text
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
-from taskqueue.models import Attempt, Task, Worker
+from taskqueue.models import Attempt, Chunk, Task, Worker
 from tests.support.pipelines.basic import one, one_step
 from tests.support.waiting import eventually
 
@@ -80,6 +81,22 @@ def test_a_step_whose_code_has_returned_cannot_pass_its_timeout():
     assert activity.current.step == "one"
     assert activity.current.timeout is None
     activity.end_step("one")
+
+
+def test_what_several_tasks_write_is_added_but_that_of_a_locked_one_later(heartbeat):
+    leases = [claimed(heartbeat), claimed(heartbeat)]
+    activities = [heartbeat.begin(lease) for lease in leases]
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=leases[0].task)
+        for lease, activity in zip(leases, activities, strict=True):
+            activity.chunks.write(written_text("text", lease, "one", one.definition, target=lease.task, attempt=1))
+        eventually(Chunk.objects.exists)
+        assert [chunk.task_id for chunk in Chunk.objects.all()] == [leases[1].task]
+
+    eventually(Chunk.objects.filter(task=leases[0].task, text="text").exists)
+    assert not any(activity.chunks for activity in activities)
+    for activity in activities:
+        heartbeat.end(activity)
 
 
 def test_a_task_that_is_locked_when_it_is_to_be_released_is_released_later(heartbeat, monkeypatch):

@@ -46,12 +46,13 @@ ALL_SCANNED: Final = """(
     SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM scanned
 )"""
 
-# Delete old tasks with all rows that belong to them, and clear references to them. A batch is bounded by its steps,
-# but has at least one task. Foreign keys are checked at the commit.
+# Delete old tasks with all rows that belong to them, and clear references to them. A batch is bounded by its steps and
+# chunks, but has at least one task. Foreign keys are checked at the commit.
 PRUNE_TASKS: Final = f"""
 WITH {OLDEST_TASKS}, free AS MATERIALIZED (
     SELECT task.id,
-        (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
+        (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own)
+            + (SELECT count(*) FROM (SELECT FROM taskqueue_chunk WHERE task_id = task.id LIMIT 2000) AS own) AS weight
     FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
         SELECT id FROM scanned WHERE finished_at < statement_timestamp() - %(keep)s::interval
@@ -66,6 +67,8 @@ WITH {OLDEST_TASKS}, free AS MATERIALIZED (
     DELETE FROM taskqueue_step WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), attempts AS (
     DELETE FROM taskqueue_attempt WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
+), chunks AS (
+    DELETE FROM taskqueue_chunk WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), waits AS (
     DELETE FROM taskqueue_wait WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), keys AS (
@@ -95,7 +98,8 @@ WITH {OLDEST_TASKS}, free AS MATERIALIZED (
 )
 SELECT (SELECT count(*) FROM deleted),
     (SELECT count(*) FROM deleted) + (SELECT count(*) FROM steps) + (SELECT count(*) FROM attempts)
-    + (SELECT count(*) FROM waits) + (SELECT count(*) FROM keys) + (SELECT count(*) FROM skips),
+    + (SELECT count(*) FROM chunks) + (SELECT count(*) FROM waits) + (SELECT count(*) FROM keys)
+    + (SELECT count(*) FROM skips),
     CASE WHEN is_full THEN (SELECT id FROM to_delete ORDER BY id DESC LIMIT 1) ELSE {LAST_SCANNED} END,
     NOT is_full AND {ALL_SCANNED}
 FROM (
