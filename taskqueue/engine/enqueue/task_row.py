@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.base import ModelState
 
 from taskqueue.conf import settings
+from taskqueue.context import current_request
 from taskqueue.definitions import registry
 from taskqueue.digests import payload_digest
 from taskqueue.engine.enqueue import deduplicate
@@ -87,6 +88,8 @@ def new_task(values: Mapping[str, Any], options: Options, created_at: datetime, 
         created_at=created_at,
     )
     task._state.adding, task._state.db = False, DEFAULT_DB_ALIAS
+    if (request := current_request.get()) is not None:
+        request.tasks.append(task.id)
     return task
 
 
