@@ -132,6 +132,8 @@ class RequestContext:
     id: str
     tasks: list[UUID] = field(default_factory=list)
     """The tasks that it has created or been given."""
+    traceparent: str = ""
+    """The caller's trace, by its header of this name."""
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("taskqueue_current_request", default=None)

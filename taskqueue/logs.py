@@ -29,6 +29,7 @@ from taskqueue.ids import uuid7
 logger = logging.getLogger("taskqueue.requests")
 
 HEADER: Final = "X-Request-ID"
+TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 """A caller's request id. Any other one is replaced, so that no caller can write lines or markup into the logs."""
 TASKS_PER_LINE: Final = 100
@@ -118,7 +119,11 @@ class RequestLog:
 def logged(request: HttpRequest) -> Iterator[Callable[[HttpResponseBase], HttpResponseBase]]:
     """Make the request known to the logs; the value logs its answer, and returns it with the request's id."""
     given = request.headers.get(HEADER, "")
-    entry = context.RequestContext(given if REQUEST_ID.fullmatch(given) else str(uuid7()))
+    traceparent = request.headers.get("traceparent", "")
+    entry = context.RequestContext(
+        given if REQUEST_ID.fullmatch(given) else str(uuid7()),
+        traceparent=traceparent if TRACEPARENT.fullmatch(traceparent) else "",
+    )
     vars(request)["request_id"] = entry.id
     started = time.monotonic()
 

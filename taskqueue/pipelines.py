@@ -14,6 +14,7 @@ from taskqueue.conf import settings
 from taskqueue.definitions import DELIVERY
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import subscriptions
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.models import Subscription
 from taskqueue.webhooks.addresses import RefusedAddress
 from taskqueue.webhooks.sending import Answer, post
@@ -51,6 +52,8 @@ def post_event(subscription: int | None, address: str, event: dict[str, Any], *,
     secrets = settings().WEBHOOKS_SECRET.split() if found is None else found.secrets_at(now)
     body = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
     headers = signed_headers(str(current_task().id), int(now.timestamp()), body, secrets)
+    if traceparent := current_traceparent():
+        headers = {**headers, "traceparent": traceparent}
     try:
         answer = post(
             address if found is None else found.address,
