@@ -80,6 +80,17 @@ graceful_timeout = 5
 keepalive = 75
 loglevel = "warning"
 accesslog = os.environ.get("ACCESS_LOG") or None
+if os.environ.get("LOG_FORMAT") == "json":
+    accesslog = None  # the logger taskqueue.requests has a line for each request
+    output = {"handlers": ["stderr"], "level": "WARNING"}
+    logconfig_dict = {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "taskqueue.logs.JsonFormatter"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": output,
+        "loggers": {"gunicorn.error": {**output, "propagate": False}},
+    }
 if reload:
     # For a developer: honcho shows the time at the start of each line.
     access_log_format = "%(r)s: %(s)s in %(M)s ms"

@@ -118,6 +118,7 @@ def demonstrate_retry(request: DemoRequest) -> int:
     """Fail as often as requested, then succeed. Returns the number of attempts."""
     fail_if_requested("demonstrate-retry", request)
     attempt = current_task().attempt
+    current_task().logger.info("attempt %s, of which %s fail", attempt, request.failures_before_success)
     if attempt <= request.failures_before_success:
         raise ConnectionError(f"simulated failure {attempt} of {request.failures_before_success}")
     return attempt

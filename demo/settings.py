@@ -68,6 +68,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "taskqueue.logs.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "demo.content_security_policy.ContentSecurityPolicy",
     "demo.static_files.StaticFiles",
@@ -177,14 +178,20 @@ X_FRAME_OPTIONS = "DENY"
 # Only behind a proxy that always sets this header itself: otherwise a caller could forge it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
 
+LOG_FORMAT: str = env.str("LOG_FORMAT", default="line")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "json": {"()": "taskqueue.logs.JsonFormatter"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO").upper()},
     "loggers": {
         "django": {"handlers": []},  # otherwise each line comes twice: Django's own handler is added to the root's
+        # In text the web server's ACCESS_LOG has a line for each request.
+        "taskqueue.requests": {"level": "INFO" if LOG_FORMAT == "json" else "WARNING"},
         "django-q": {"level": "WARNING"},  # it logs the start and end of each process
     },
 }

@@ -135,6 +135,21 @@ class RunningTask(CurrentTask, Protocol):
         """Return the outcomes in order when all are resolved; until then the task waits without a worker."""
 
 
+@dataclass
+class RequestContext:
+    """The HTTP request that is being answered, for the logs."""
+
+    id: str
+    tasks: list[UUID] = field(default_factory=list)
+    """The tasks that it has created or been given."""
+    traceparent: str = ""
+    """The caller's trace, by its header of this name."""
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("taskqueue_current_request", default=None)
+"""The request that this code answers, if `taskqueue.logs.RequestLog` is among the project's middleware."""
+
+
 current: ContextVar[RunningTask | None] = ContextVar("taskqueue_current", default=None)
 """The task that this code runs in; None outside of tasks."""
 

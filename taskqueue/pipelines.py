@@ -16,6 +16,7 @@ from taskqueue.conf import settings
 from taskqueue.definitions import ALERT, DELIVERY
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import subscriptions
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.models import Subscription
 from taskqueue.models.alert import MAIL, SLACK
 from taskqueue.webhooks.addresses import RefusedAddress
@@ -74,6 +75,8 @@ def post_json(address: str, content: dict[str, Any], now: datetime, secrets: lis
     """
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     headers = signed_headers(str(current_task().id), int(now.timestamp()), body, secrets) if secrets is not None else {}
+    if traceparent := current_traceparent():
+        headers = {**headers, "traceparent": traceparent}
     try:
         return post(address, body, headers, allow_private=settings().WEBHOOKS_ALLOW_PRIVATE)
     except (RefusedAddress, OSError, http.client.HTTPException) as error:

@@ -1,6 +1,6 @@
 """The engine takes a task from its submission to its end. It knows neither HTTP nor django-q2.
 
-Its folders, in the order of a task's life. Imports run from `async_worker` down to `sql` (see import-linter):
+Its parts, in the order of a task's life. Imports run from `async_worker` down to `sql` (see import-linter):
 
     enqueue       a request becomes a task, or returns the existing task that serves it
     events        events are sent, then routed to the pipelines and waits that listen for their name
@@ -15,6 +15,7 @@ Its folders, in the order of a task's life. Imports run from `async_worker` down
     streams       what is new of the tasks that callers follow
     access        permissions, and redaction of values
     catalog       syncs the pipelines and schedules of the code to rows
+    tracing       spans of tasks and steps, and the trace that a task continues
     runtime       leases, liveness, notifications, waiting for ends, outcomes, failures, database errors
     sql           the statements, a file per concern
 

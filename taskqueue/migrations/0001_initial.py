@@ -612,6 +612,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "traceparent",
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="The trace that it continues, as a W3C traceparent.",
+                    ),
+                ),
+                (
                     "completion_pending_at",
                     models.DateTimeField(
                         editable=False,
@@ -781,6 +790,15 @@ class Migration(migrations.Migration):
                         db_default={},
                         default=dict,
                         help_text="The pipelines whose tasks the sender may not run (`run`) or cancel (`cancel`).",
+                    ),
+                ),
+                (
+                    "traceparent",
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="The trace that the tasks it starts continue.",
                     ),
                 ),
             ],

@@ -34,6 +34,10 @@ class Event(models.Model):
         help_text="The pipelines whose tasks the sender may not run (`run`) or cancel (`cancel`).",
     )
 
+    traceparent = models.TextField(
+        blank=True, default="", db_default="", help_text="The trace that the tasks it starts continue."
+    )
+
     duplicate: bool = False
     """Whether `send` returned this existing event for its id; not stored."""
 

@@ -130,6 +130,9 @@ class Task(models.Model):
     callback_url = models.TextField(
         blank=True, default="", db_default="", help_text="An address that is called when it has ended."
     )
+    traceparent = models.TextField(
+        blank=True, default="", db_default="", help_text="The trace that it continues, as a W3C traceparent."
+    )
     completion_pending_at = derived_time(
         "Since when its completion is pending; null before the end and after the notification."
     )

@@ -23,6 +23,7 @@ from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.status import Stat
 
 from taskqueue.conf import settings
+from taskqueue.engine import tracing
 from taskqueue.engine.runtime import notify
 from taskqueue.engine.runtime.sessions import name_sessions
 from taskqueue.engine.runtime.stacks import crash_dump_file
@@ -263,6 +264,7 @@ def run_worker(status: PoolStatus, index: int, messages: Any, *others: Any) -> N
         django_q.worker(Messages(messages, status.bell(index)), *others)
     finally:
         worker_threads.stop("stopped" if STOP.is_set() else "recycled")
+        tracing.flush()
 
 
 def run_notifier(status: PoolStatus, task_queue: Any, stop: Flag, broker: NotifierBroker) -> None:

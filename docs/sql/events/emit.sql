@@ -1,6 +1,6 @@
 -- Send an event from a step. The event and the step's record are one statement: it is sent once.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :step text, :data jsonb, :input_hash text, :id text,
--- :name text
+-- :name text, :traceparent text
 WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
@@ -15,6 +15,7 @@ WITH leased AS (
     ON CONFLICT (task_id, key) DO NOTHING
     RETURNING task_id
 )
-INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at)
-SELECT :id::uuid, :name::text, :data::jsonb, '', '', task_id, statement_timestamp() FROM step
+INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, traceparent)
+SELECT :id::uuid, :name::text, :data::jsonb, '', '', task_id, statement_timestamp(), :traceparent::text
+FROM step
 RETURNING id;

@@ -216,7 +216,7 @@ WITH leased AS (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
-        task.parallel_limit, next_task.queue_rank, task.sort_at
+        task.parallel_limit, task.traceparent, next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true

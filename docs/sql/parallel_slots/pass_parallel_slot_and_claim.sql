@@ -258,7 +258,7 @@ WITH ended AS MATERIALIZED (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
-        task.parallel_limit, next_task.queue_rank, task.sort_at
+        task.parallel_limit, task.traceparent, next_task.queue_rank, task.sort_at
 ), queued AS (
     UPDATE taskqueue_task task
     SET status = 'queued', due_at = statement_timestamp(),

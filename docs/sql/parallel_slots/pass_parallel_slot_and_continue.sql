@@ -98,7 +98,7 @@ WITH ended AS MATERIALIZED (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, passed_slot.from_queue, passed_slot.pipeline_queue,
-        task.parallel_limit, passed_slot.queue_rank, task.sort_at
+        task.parallel_limit, task.traceparent, passed_slot.queue_rank, task.sort_at
 )
 SELECT continued.*, EXISTS (SELECT FROM settled) AS has_ended
 FROM (SELECT) AS one LEFT JOIN continued ON continued.from_queue IS NOT NULL;

@@ -31,6 +31,7 @@ from taskqueue.engine.execution.step_admission import wait_for_throttle
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
+from taskqueue.engine.tracing import TaskSpan
 
 ENGINE_CONNECTIONS: Final = 3
 """Threads for the engine's statements: one that waits for a lock on its task's row must not stop all other tasks."""
@@ -72,6 +73,7 @@ async def execute_async_task(
     if wait is None:
         return partial(judge, execution, Release())
     await asyncio.sleep(wait.total_seconds())
+    span = TaskSpan(lease)
     steps = AsyncStepCaller(execution, in_engine_thread)
     handle = TaskHandle(execution, steps)
     plain_code = AuthorThread(execution.journal, threads.for_plain_code, execution.pid)
@@ -80,10 +82,13 @@ async def execute_async_task(
     log_capture.executing.add(execution)
     log_capture.install_handler()
     try:
-        author_code = AuthorCode(handle, plain_code)
+        author_code = AuthorCode(handle, plain_code, span)
         if lease.parallel_step:
-            return partial(judge_lazily, execution, await run_parallel_step(author_code, execution, steps))
-        return partial(judge_lazily, execution, await run_body(author_code, execution))
+            return partial(judge_lazily, execution, span, await run_parallel_step(author_code, execution, steps))
+        return partial(judge_lazily, execution, span, await run_body(author_code, execution))
+    except BaseException as error:
+        span.end(error)
+        raise
     finally:
         # A failed step must not waste the steps that still run.
         await steps.concurrent.all_finished()
@@ -106,8 +111,9 @@ def definition_of(lease: Lease) -> PipelineDefinition:
     return registry.get(lease.pipeline).body_for(lease.version)
 
 
-def judge_lazily(execution: Execution, conclusion: Conclusion) -> Outcome:
-    return judge(execution, conclusion())
+def judge_lazily(execution: Execution, span: TaskSpan, conclusion: Conclusion) -> Outcome:
+    with span:
+        return span.note(judge(execution, conclusion()))
 
 
 async def run_body(author_code: AuthorCode, execution: Execution) -> Conclusion:
@@ -144,12 +150,13 @@ async def run_parallel_step(author_code: AuthorCode, execution: Execution, steps
 class AuthorCode:
     """Runs a task's code, with `current_task()`, in asyncio tasks of its own: what it cancels there is its own."""
 
-    def __init__(self, handle: TaskHandle, plain_code: AuthorThread) -> None:
+    def __init__(self, handle: TaskHandle, plain_code: AuthorThread, span: TaskSpan) -> None:
         self._context = contextvars.Context()
         # asgiref finds the thread for plain code by this object.
         self._thread_sensitive = ThreadSensitiveContext()
         SyncToAsync.context_to_thread_executor[self._thread_sensitive] = plain_code
         self._context.run(context.current.set, handle)
+        self._context.run(span.make_current)
         self._context.run(SyncToAsync.thread_sensitive_context.set, self._thread_sensitive)
 
     async def call(self, definition: PipelineDefinition, args: Any, kwargs: Any) -> Any:

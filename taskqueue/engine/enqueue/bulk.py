@@ -206,10 +206,14 @@ def rows_to_insert(requests: Iterable[CheckedRequest]) -> dict[str, Any]:
     return {**definitions, "requests": f"[{','.join(map(row_to_insert, requests))}]"}
 
 
+WRITTEN: Final = ("key", "subject", "priority", "concurrency_key", "traceparent")
+"""What a row says unless it has its default."""
+
+
 def row_to_insert(request: CheckedRequest) -> str:
     """A request as JSON, without what has its default. Its payload and labels are JSON already."""
     values, options = request.values, request.options
-    given = {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
+    given = {name: values[name] for name in WRITTEN if values[name]}
     if options.run_at is not None:
         given["run_at"] = options.run_at.isoformat()
     labels = f',"labels":{values["labels"]}' if options.labels else ""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError
 
 from taskqueue.conf import settings
+from taskqueue.context import current_request
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.cancel_tree import cancel_with_descendants
 from taskqueue.engine.runtime.notify import notify_on_commit
@@ -134,6 +135,8 @@ def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     skip = {"kind": kind, "reason": reason, "task": task.pk, **{name: values[name] for name in names}}
     sql.fetch(sql.RECORD_SKIP, skip)
     task.duplicate = True
+    if (request := current_request.get()) is not None:
+        request.tasks.append(task.pk)
     return task
 
 

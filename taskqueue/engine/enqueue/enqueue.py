@@ -95,5 +95,6 @@ def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], option
 
 
 def statement_for(values: Mapping[str, Any]) -> LiteralString:
-    """ENQUEUE_PLAIN for a task without a key or an origin that no other request shares, else ENQUEUE."""
-    return sql.ENQUEUE if values["key"] or values["has_origin"] or deduplicate.is_shared(values) else sql.ENQUEUE_PLAIN
+    """ENQUEUE_PLAIN for a task without a key, an origin or a trace that no other request shares, else ENQUEUE."""
+    has_more = values["key"] or values["has_origin"] or values["traceparent"] or deduplicate.is_shared(values)
+    return sql.ENQUEUE if has_more else sql.ENQUEUE_PLAIN

@@ -10,10 +10,12 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models.base import ModelState
 
 from taskqueue.conf import settings
+from taskqueue.context import current_request
 from taskqueue.definitions import registry
 from taskqueue.digests import payload_digest
 from taskqueue.engine.enqueue import deduplicate
 from taskqueue.engine.enqueue.options import NO_ORIGIN, Options, Origin
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
 from taskqueue.models import Task
@@ -49,6 +51,7 @@ def task_values(definition: PipelineDefinition, payload: str, options: Options, 
         **vars(origin),
         "has_origin": origin is not NO_ORIGIN,
         "concurrency_key": deduplicate.rendered_key(policies.key_template, definition, payload, options),
+        "traceparent": current_traceparent(),
         "version": policies.version,
         "start_within": policies.start_within,
         "finish_within": policies.finish_within,
@@ -84,9 +87,12 @@ def new_task(values: Mapping[str, Any], options: Options, created_at: datetime, 
         rerun_of_id=values["rerun_of"],
         parent_id=values["parent"],
         event_id=values["event"],
+        traceparent=values["traceparent"],
         created_at=created_at,
     )
     task._state.adding, task._state.db = False, DEFAULT_DB_ALIAS
+    if (request := current_request.get()) is not None:
+        request.tasks.append(task.id)
     return task
 
 

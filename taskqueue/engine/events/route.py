@@ -28,6 +28,7 @@ from taskqueue.engine.runtime.locks import run_or_log
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import LOCK_SPACE, event_output
 from taskqueue.engine.tasks import control
+from taskqueue.engine.tracing import carrying
 from taskqueue.errors import InvalidPayload, KeyReused, NotCancellable, TaskqueueError
 from taskqueue.json_values import codec
 from taskqueue.models import Skip, Trigger, Wait
@@ -50,12 +51,13 @@ def route(event: UUID) -> bool:
         rows = sql.fetch(sql.LOCK_EVENT, {"event": event})
         if not rows:
             return False
-        name, data, received_at, denied = rows[0]
+        name, data, received_at, denied, traceparent = rows[0]
         closed = codec.read(denied)
         # A wait that is being registered either is visible below, or finds the event itself: see waits.register.
         sql.fetch(sql.LOCK_EVENT_NAME, {"space": LOCK_SPACE, "name": name})
         resolve_waits(event, name, data, received_at, closed.get("cancel", ()))
-        start_pipelines(event, name, codec.read(data), closed.get("run", ()))
+        with carrying(traceparent):
+            start_pipelines(event, name, codec.read(data), closed.get("run", ()))
         sql.fetch(sql.MARK_ROUTED, {"event": event})
         notify_on_commit()
     return True
@@ -165,7 +167,8 @@ def start_one_deferred(skip_id: int) -> bool:
         skip = unlocked.filter(pk=skip_id, kind=SkipKind.DEFERRED).first()
         if skip is None or skip.event is None:
             return False
-        start(skip.event.pk, skip.event.name, skip.pipeline_id, skip.event.data)
+        with carrying(skip.event.traceparent):
+            start(skip.event.pk, skip.event.name, skip.pipeline_id, skip.event.data)
         skip.delete()
         notify_on_commit()
     return True

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.events.route import route
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.errors import EventNotFound, FieldError, InvalidEvent, KeyReused
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
@@ -58,6 +59,7 @@ def send(
         "data": checked_data(name, data, external_id),
         "external_id": external_id,
         "source": source,
+        "traceparent": current_traceparent(),
         "closed": codec.write({action: list(names) for action, names in closed.items() if names}),
     }
     while True:

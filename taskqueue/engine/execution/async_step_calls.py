@@ -21,6 +21,7 @@ from taskqueue.engine.execution.step_calls import StepCaller
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.outcomes import Failed, Release, Suspended
+from taskqueue.engine.tracing import step_span
 
 T = TypeVar("T")
 
@@ -80,11 +81,12 @@ class AsyncStepCaller(StepCaller):
             with self._running(call):
                 if call.arguments is None:
                     write_arguments(call)
-                async with async_alarm(call.key, call.step.timeout):
-                    value = await run_standalone(call.step.active_function(*call.args, **call.kwargs))
-                exit_if_forked(self.execution.pid)
-                self.execution.activity.note_return(call.key)
-                return await self.in_engine_thread(checkpoint, self.execution, call, value)
+                with step_span(call.key, call.step.name, attempt=call.failures + 1):
+                    async with async_alarm(call.key, call.step.timeout):
+                        value = await run_standalone(call.step.active_function(*call.args, **call.kwargs))
+                    exit_if_forked(self.execution.pid)
+                    self.execution.activity.note_return(call.key)
+                    return await self.in_engine_thread(checkpoint, self.execution, call, value)
         except BaseException as error:
             exit_if_forked(self.execution.pid)
             if not is_author_error(error) or is_cancelled_from_outside(error):

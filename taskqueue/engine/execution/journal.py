@@ -20,6 +20,7 @@ from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt, Outcome, Release, Succeeded
 from taskqueue.engine.tasks.children import time_out_suspensions
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.errors import InvalidContext, StepFailed
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
@@ -160,6 +161,7 @@ class Journal:
             "it. Begin transactions inside steps."
         )
         values = {"id": uuid7(), "key": key, "step": key, "name": event, "data": data}
+        values["traceparent"] = current_traceparent()
         rows = self.write(sql.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
         for (sent,) in rows:
             route_now(sent)

@@ -33,6 +33,7 @@ from taskqueue.engine.runtime.engine_threads import event_loop_of
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
+from taskqueue.engine.tracing import TaskSpan
 
 
 def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldStop) -> Outcome:
@@ -42,12 +43,13 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
         DatabaseLost, django.db.Error: the engine's own statements failed.
     """
     execution = Execution(Journal.load(lease), activity, stopping)
-    with contained(execution):
-        wait = wait_for_throttle(execution.journal)
-        if wait:  # a sleep of zero seconds would let other processes run first
-            time.sleep(wait.total_seconds())
-        outcome = run_task(execution) if wait is not None else Release()
-    return judge(execution, outcome)
+    with TaskSpan(lease) as span:
+        with contained(execution):
+            wait = wait_for_throttle(execution.journal)
+            if wait:  # a sleep of zero seconds would let other processes run first
+                time.sleep(wait.total_seconds())
+            outcome = run_task(execution, span) if wait is not None else Release()
+        return span.note(judge(execution, outcome))
 
 
 def judge(execution: Execution, outcome: Outcome) -> Outcome:
@@ -80,13 +82,15 @@ def contained(execution: Execution) -> Iterator[None]:
         session.mend()
 
 
-def run_task(execution: Execution) -> Outcome:
+def run_task(execution: Execution, span: TaskSpan | None = None) -> Outcome:
     """Run a task's body, or the step of a parallel task, in a context of its own: nothing leaks from task to task."""
     steps = AsyncStepCaller(execution)
     run = run_parallel_step if execution.lease.parallel_step else run_body
 
     def run_in_context() -> Outcome:
         context.current.set(TaskHandle(execution, steps))
+        if span is not None:
+            span.make_current()
         return run(execution, steps)
 
     return contextvars.Context().run(run_in_context)

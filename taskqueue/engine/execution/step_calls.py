@@ -20,6 +20,7 @@ from taskqueue.engine.execution.step_admission import AdmissionControl
 from taskqueue.engine.execution.step_failures import run_commit_hooks, step_failure
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
+from taskqueue.engine.tracing import step_span
 
 
 class StepCaller:
@@ -86,7 +87,8 @@ class StepCaller:
     def _run_and_record(self, call: Call) -> Any:
         session = self.execution.journal.session
         # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
-        with session.atomic() if call.step.atomic else nullcontext():
+        span = step_span(call.key, call.step.name, attempt=call.failures + 1)
+        with span, session.atomic() if call.step.atomic else nullcontext():
             call.depth = len(session.django.savepoint_ids)
             with sync_alarm(call.key, call.step.timeout, cancel_queries=session.cancel_queries):
                 value = call.step.active_function(*call.args, **call.kwargs)

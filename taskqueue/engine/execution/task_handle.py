@@ -17,6 +17,7 @@ from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.outcomes import Release, Waiting
 from taskqueue.engine.tasks import children
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.json_values import codec
 
 logger = logging.getLogger("taskqueue.workers")
@@ -102,7 +103,8 @@ class TaskHandle:
         if len(recorded) < len(requested) or any(each.is_unfinished for each in recorded):
             children.check_depth(self.lease, requested)
             self.journal.check_output_limit(requested)
-            raise execution.suspend(Waiting(tuple(requested), self.journal.output_bytes))
+            waiting = Waiting(tuple(requested), self.journal.output_bytes, current_traceparent())
+            raise execution.suspend(waiting)
         return [
             context.Resolution(each.key, entry.output, entry.error)
             for each, entry in zip(requested, recorded, strict=True)

@@ -42,6 +42,8 @@ class Lease:
     """The queue that it was claimed from: of its pipeline, or of a step."""
     pipeline_queue: str = field(default="", compare=False)
     """The queue of its pipeline; the task may have been claimed from that of a step."""
+    traceparent: str = field(default="", compare=False)
+    """The trace that the task continues; empty for none."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -54,7 +56,7 @@ COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
     "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace", "queue",
-    "pipeline_queue", "parallel_limit",
+    "pipeline_queue", "parallel_limit", "traceparent",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

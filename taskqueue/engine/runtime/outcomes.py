@@ -87,6 +87,8 @@ class Waiting:
     pauses: tuple[Suspension, ...]
     output_bytes: int = 0
     """The sum of the task's outputs so far."""
+    traceparent: str = field(default="", compare=False)
+    """The trace that the tasks it waits for continue."""
 
 
 @dataclass(frozen=True)

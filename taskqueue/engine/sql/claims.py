@@ -35,7 +35,7 @@ CLAIMED_COLUMNS: Final = f"""task.id, task.pipeline_id, task.lease, task.payload
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
-        task.parallel_limit, next_task.queue_rank, task.sort_at"""
+        task.parallel_limit, task.traceparent, next_task.queue_rank, task.sort_at"""
 
 # Lock the first tasks of the queue with the oldest head, with strict order within the first queue that has any. The
 # nested loop stops at its last row, so no other task is locked, and neither history nor another pipeline's backlog is

@@ -8,10 +8,10 @@ from taskqueue.engine.sql.journal import LEASED
 
 # Insert an event; no row when its external id has been used within the window.
 SEND: Final = """
-INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, closed)
+INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, closed, traceparent)
 VALUES (
     %(id)s::uuid, %(name)s::text, %(data)s::jsonb, %(external_id)s::text, %(external_id)s::text, %(source)s::uuid,
-    statement_timestamp(), %(closed)s::jsonb
+    statement_timestamp(), %(closed)s::jsonb, %(traceparent)s::text
 )
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -29,8 +29,9 @@ WITH {LEASED}, step AS (
     ON CONFLICT (task_id, key) DO NOTHING
     RETURNING task_id
 )
-INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at)
-SELECT %(id)s::uuid, %(name)s::text, %(data)s::jsonb, '', '', task_id, statement_timestamp() FROM step
+INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, traceparent)
+SELECT %(id)s::uuid, %(name)s::text, %(data)s::jsonb, '', '', task_id, statement_timestamp(), %(traceparent)s::text
+FROM step
 RETURNING id
 """
 
@@ -80,7 +81,7 @@ RETURNING id
 
 # Lock an event that is still to be routed.
 LOCK_EVENT: Final = """
-SELECT name, data::text, received_at::text, closed::text FROM taskqueue_event
+SELECT name, data::text, received_at::text, closed::text, traceparent FROM taskqueue_event
 WHERE id = %(event)s::uuid AND routed_at IS NULL
 FOR NO KEY UPDATE SKIP LOCKED
 """

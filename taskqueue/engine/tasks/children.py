@@ -24,6 +24,7 @@ from taskqueue.engine.runtime.cancel_tree import cancel_with_descendants
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks.completion import notify_completion_now
+from taskqueue.engine.tracing import current_traceparent
 from taskqueue.errors import NestingTooDeep, TaskqueueError
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
@@ -75,6 +76,7 @@ def create_parallel_steps(lease: Lease, steps: Sequence[tuple[Suspension, ChildS
         "limits": [spec.limit for _pause, spec in steps],
         "step_queues": [spec.step_queue for _pause, spec in steps],
         "blocked": blocked,
+        "traceparent": current_traceparent(),
     }
     sql.fetch(sql.CREATE_PARALLEL_STEPS, {**values, "task": lease.task})
     notify_on_commit()

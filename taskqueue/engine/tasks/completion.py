@@ -21,6 +21,7 @@ from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.runtime.locks import run_or_log
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks.deliveries import create_deliveries
+from taskqueue.engine.tracing import carrying
 from taskqueue.errors import InvalidPayload, TooLarge
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
@@ -70,10 +71,11 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
         if parent is not None:
             notify_parent(task, parent)
         ended = Task.objects.get(pk=task)
-        run_completion_handlers(ended)
         [(_task, may_have_deliveries)] = locked
-        if may_have_deliveries:
-            create_deliveries(ended)
+        with carrying(ended.traceparent):
+            run_completion_handlers(ended)
+            if may_have_deliveries:
+                create_deliveries(ended)
         sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
     return True
 
@@ -140,5 +142,6 @@ def emit_completion_event(name: str, task: Task) -> None:
         "external_id": "",
         "source": task.pk,
         "closed": "{}",
+        "traceparent": task.traceparent,
     }
     sql.fetch(sql.SEND, values)

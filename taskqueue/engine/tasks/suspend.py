@@ -10,6 +10,7 @@ from taskqueue.engine.runtime import waits
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Waiting
 from taskqueue.engine.tasks import children
+from taskqueue.engine.tracing import carrying
 from taskqueue.json_values import codec
 
 
@@ -26,7 +27,8 @@ def suspend(lease: Lease, paused: Waiting) -> None:
         new = {key for (key,) in sql.fetch(sql.RECORD_SUSPENSIONS, parameters(lease, paused.pauses))}
         for pause in paused.pauses:
             waits.register(lease, pause)
-        children.create(lease, [pause for pause in paused.pauses if pause.key in new])
+        with carrying(paused.traceparent):
+            children.create(lease, [pause for pause in paused.pauses if pause.key in new])
         keys = [pause.key for pause in paused.pauses]
         sql.fetch(sql.SUSPEND, {"task": lease.task, "keys": keys, "output_bytes": paused.output_bytes})
         children.cancel_orphans(lease.task)

@@ -82,7 +82,7 @@ def test_the_shared_task_is_found_by_its_index(statement, index):
 
 
 def test_a_taken_key_is_found_by_its_index():
-    options = ("window", "run_at", "rerun_of", "cron_at", "event", "parent", "parent_key", "depth")
+    options = ("window", "run_at", "rerun_of", "cron_at", "event", "parent", "parent_key", "depth", "traceparent")
     request = {
         **VALUES,
         "key": "key 7",

@@ -18,12 +18,13 @@ WITH definitions AS MATERIALIZED (
     SELECT requests.*, greatest(requests.run_at, statement_timestamp()) AS due_at
     FROM json_to_recordset(:requests::json) AS requests (
         id uuid, pipeline text, payload jsonb, key text, labels jsonb, subject text, priority smallint,
-        run_at timestamptz, concurrency_key text
+        run_at timestamptz, concurrency_key text, traceparent text
     )
 ), inserted AS (
     INSERT INTO taskqueue_task (
         id, pipeline_id, status, key, labels, subject, priority, payload, due_at, sort_at, lease, failures,
-        progress_note, created_at, concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion
+        progress_note, created_at, concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion,
+        traceparent
     )
     SELECT
         new.id, new.pipeline, CASE WHEN new.due_at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
@@ -32,7 +33,7 @@ WITH definitions AS MATERIALIZED (
         coalesce(new.payload, 'null'), new.due_at, new.due_at - make_interval(secs => coalesce(new.priority, 0)), 0, 0,
         '', statement_timestamp(), coalesce(new.concurrency_key, ''), definitions.version,
         new.due_at + definitions.start_within, definitions.finish_within, definitions.cancel_grace,
-        definitions.notify_completion
+        definitions.notify_completion, coalesce(new.traceparent, '')
     FROM new JOIN definitions USING (pipeline)
 )
 SELECT statement_timestamp(), ARRAY(SELECT name FROM new_pipelines);

@@ -4,7 +4,7 @@
 -- jsonb, :subject text, :priority smallint, :payload jsonb, :concurrency_key text, :version text, :start_within
 -- interval, :finish_within interval, :cancel_grace interval, :notify_completion boolean, :rerun_of uuid, :debounce_key
 -- text, :singleton_key text, :cron_at timestamptz, :event uuid, :parent uuid, :parent_key text, :depth smallint,
--- :run_at timestamptz, :delay interval, :is_alone boolean, :channel text
+-- :traceparent text, :run_at timestamptz, :delay interval, :is_alone boolean, :channel text
 WITH reserved AS (
     -- Callers that waited for another one's commit then insert no task.
     INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
@@ -25,7 +25,7 @@ INSERT INTO taskqueue_task (
     id, pipeline_id, status, key, labels, subject, priority, payload, due_at, sort_at, lease, failures, progress_note,
     created_at, concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion,
     rerun_of_id, debounce_key, singleton_key, cron_at, event_id, parent_id, parent_key, parallel_step, depth,
-    shares_slot
+    shares_slot, traceparent
 )
 SELECT
     :id::uuid, :pipeline::text, CASE WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
@@ -34,7 +34,7 @@ SELECT
     :concurrency_key::text, :version::text, due.at + :start_within::interval, :finish_within::interval,
     :cancel_grace::interval, :notify_completion::boolean,
     :rerun_of::uuid, :debounce_key::text, :singleton_key::text, :cron_at::timestamptz, :event::uuid,
-    :parent::uuid, :parent_key::text, '', :depth::smallint, false
+    :parent::uuid, :parent_key::text, '', :depth::smallint, false, :traceparent::text
 FROM (SELECT greatest(:run_at::timestamptz, statement_timestamp() + :delay::interval) AS at) AS due
 WHERE EXISTS (SELECT FROM taskqueue_pipeline WHERE name = :pipeline::text) AND (:key::text = '' OR EXISTS (SELECT FROM reserved))
 -- A singleton, a debounced task, a batch, or the run of a schedule that exists already.

@@ -35,10 +35,10 @@ def reserve_key(condition: LiteralString) -> LiteralString:
 
 OTHER_COLUMNS: Final = """,
     rerun_of_id, debounce_key, singleton_key, cron_at, event_id, parent_id, parent_key, parallel_step, depth,
-    shares_slot"""
+    shares_slot, traceparent"""
 OTHER_VALUES: Final = """,
     %(rerun_of)s::uuid, %(debounce_key)s::text, %(singleton_key)s::text, %(cron_at)s::timestamptz, %(event)s::uuid,
-    %(parent)s::uuid, %(parent_key)s::text, '', %(depth)s::smallint, false"""
+    %(parent)s::uuid, %(parent_key)s::text, '', %(depth)s::smallint, false, %(traceparent)s::text"""
 START: Final = "greatest(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval)"
 
 # Create any task, with its idempotency key. No row when its key stands for another task, when a unique index
