@@ -174,15 +174,18 @@ def test_a_plan_of_a_passed_slot_that_was_made_for_empty_tables_reads_by_indexes
 
 
 @pytest.mark.parametrize("statement", [sql.COMPLETE_PARALLEL_STEP, sql.RESOLVE_PARENT])
-def test_a_plan_that_was_made_for_empty_tables_finds_the_step_by_its_key(statement):
-    """A worker keeps the plan while its first task of thousands of parallel steps runs."""
+def test_a_plan_that_was_made_for_empty_tables_finds_the_step_by_its_key_or_its_child(statement):
+    """A worker keeps the plan while its first task of thousands of parallel steps runs.
+
+    Each of both finds one row. Which is chosen depends on the pages that other tests have left in the table.
+    """
     forget_statistics()
 
     tree = nodes(explain_generic_plan(statement, {"task": uuid7(), "parent": uuid7(), "limit": 1_000_000}))
 
     found = [node["Index Cond"] for node in tree if node.get("Alias") == "step" and "Index Cond" in node]
     assert found
-    assert all("(key)" in condition or "key =" in condition for condition in found)
+    assert all(any(part in condition for part in ("(key)", "key =", "child_id =")) for condition in found)
 
 
 def test_the_end_of_a_child_reads_one_step_of_its_parent(parent):
