@@ -75,6 +75,8 @@ class Settings:
     """Whether webhooks may call addresses of private networks, and http."""
     WEBHOOKS_SECRET: str = ""
     """The secret that signs calls to a task's callback URL; two, with a space between, while it is changed."""
+    PUBLIC_URL: str = ""
+    """Where people reach this service, such as https://tasks.example.com, for links in mails; empty: no links."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
@@ -109,8 +111,7 @@ def check_ranges(found: Settings) -> None:
         raise ImproperlyConfigured("TASKQUEUE['ASYNC_SLOTS'] must be at least 0, for none.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
-    if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
-        raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
+    check_texts(found)
     try:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:
@@ -119,6 +120,13 @@ def check_ranges(found: Settings) -> None:
         reserved_slots(found.RESERVE)
     except ValueError as error:
         raise ImproperlyConfigured(f"TASKQUEUE['RESERVE'] is not valid. {error}") from error
+
+
+def check_texts(found: Settings) -> None:
+    if found.PUBLIC_URL and not found.PUBLIC_URL.startswith(("https://", "http://")):
+        raise ImproperlyConfigured("TASKQUEUE['PUBLIC_URL'] must begin with https:// or http://.")
+    if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
+        raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
 
 
 def type_name(kind: object) -> str:

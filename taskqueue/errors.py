@@ -10,12 +10,16 @@
     │   ├── InvalidLimit
     │   ├── InvalidQueue
     │   ├── NotSerializable
-    │   └── InvalidEvent
+    │   ├── InvalidEvent
+    │   └── InvalidAnswer
     ├── TooLarge
     ├── KeyReused               an idempotency key that was used for another request
     ├── BatchRefused            one or more requests of a batch are refused: has the error of each
     ├── EventNotFound
     ├── InvalidEventData
+    ├── QuestionNotFound
+    ├── AlreadyAnswered
+    ├── QuestionClosed          it timed out, an event came, or its task ended
     ├── TaskNotFound
     ├── UnknownStep
     ├── NotRetryable
@@ -201,6 +205,30 @@ class InvalidEventData(TaskqueueError):
     """The data of an event does not match the model of the wait."""
 
     code = "invalid-event-data"
+
+
+class QuestionNotFound(TaskqueueError):
+    """The task has no such question."""
+
+    code = "question-not-found"
+
+
+class AlreadyAnswered(TaskqueueError):
+    """The question is answered already."""
+
+    code = "question-already-answered"
+
+
+class QuestionClosed(TaskqueueError):
+    """The question can no longer be answered."""
+
+    code = "question-closed"
+
+
+class InvalidAnswer(InvalidValue):
+    """The answer is not valid for the question."""
+
+    code = "invalid-answer"
 
 
 class UnknownStep(TaskqueueError):

@@ -10,12 +10,13 @@ from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
 from taskqueue.api.schedules import ScheduleListView
-from taskqueue.api.subscriptions import SubscriptionDetailView, SubscriptionListView, SubscriptionTestView
 from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
 from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
+from taskqueue.api.tasks.questions import QuestionListView, TaskAnswerView
 from taskqueue.api.tasks.status import task_status
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
+from taskqueue.api.webhooks.subscriptions import SubscriptionDetailView, SubscriptionListView, SubscriptionTestView
 from taskqueue.api.workers import WorkerListView
 from taskqueue.metrics import exposition
 
@@ -35,6 +36,8 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/retry", TaskRetryView.as_view(), name="task-retry"),
     path("tasks/<id:task_id>/run-now", TaskRunNowView.as_view(), name="task-run-now"),
     path("tasks/<id:task_id>/cancel", TaskCancelView.as_view(), name="task-cancel"),
+    path("tasks/<id:task_id>/answer", TaskAnswerView.as_view(), name="task-answer"),
+    path("questions", QuestionListView.as_view(), name="questions"),
     path("tasks/<id:task_id>/rerun", TaskRerunView.as_view(), name="task-rerun"),
     path("pipelines", PipelineListView.as_view(), name="pipelines"),
     path("pipelines/<taskqueue_pipeline:name>/pause", PipelinePauseView.as_view(), name="pipeline-pause"),

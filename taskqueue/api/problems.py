@@ -173,6 +173,9 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.TaskNotFound: 404,
     errors.EventNotFound: 404,
     errors.WorkerNotFound: 404,
+    errors.QuestionNotFound: 404,
+    errors.AlreadyAnswered: 409,
+    errors.QuestionClosed: 409,
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
     errors.NotDelayed: 409,
@@ -185,6 +188,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.InvalidOptions: 422,
     errors.KeyReused: 422,
     errors.InvalidEvent: 422,
+    errors.InvalidAnswer: 422,
     errors.NotSerializable: 422,
     errors.UnknownStep: 422,
 }
@@ -196,6 +200,7 @@ CODES: Final = sorted({each.code for each in (*STATUSES, *Kind)})
 POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.UnknownPipeline: "/pipeline",
     errors.InvalidPayload: "/payload",
+    errors.InvalidAnswer: "/data",
     errors.NotSerializable: "/payload",
     errors.TooLarge: "/payload",
     errors.KeyReused: "/key",

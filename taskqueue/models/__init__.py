@@ -1,7 +1,7 @@
 """The tables: PostgreSQL holds the whole state of pipelines, tasks and workers."""
 
 from taskqueue.models.access import PipelinePermission, Token
-from taskqueue.models.event import Event, Skip, Trigger, Wait
+from taskqueue.models.event import Event, Question, Skip, Trigger, Wait
 from taskqueue.models.limit import ConcurrencyLimit, RateLimit, RateLimitBucket, Schedule, StepSlot
 from taskqueue.models.operation import BulkOperation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
@@ -14,7 +14,7 @@ from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
     "Attempt", "BulkOperation", "ConcurrencyLimit", "EndCount", "EndWatch", "Event", "IdempotencyKey", "Overview",
-    "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit", "RateLimitBucket", "Reopened",
-    "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot", "Subscription", "Task",
+    "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "Question", "RateLimit", "RateLimitBucket",
+    "Reopened", "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot", "Subscription", "Task",
     "Token", "Trigger", "Wait", "Worker",
 ]  # fmt: skip
