@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path, re_path, register_converter
 
+from taskqueue.answer_page import answer_page
 from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
@@ -55,5 +56,6 @@ urlpatterns: list[URLPattern] = [
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", swagger, name="docs"),
     path("redoc", redoc, name="redoc"),
+    path("answer/<str:token>", answer_page, name="answer"),
     re_path(r"", NotFoundView.as_view()),
 ]

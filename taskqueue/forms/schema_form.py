@@ -49,7 +49,7 @@ class SchemaForm(forms.Form):
         schema: the JSON schema of the value.
         example: the initial values; None for those of the schema.
         data: what was sent; None for a new form.
-        fixed: the values by name that the form shows and nobody can change.
+        fixed: the values by name that the form shows, and that no user can change.
     """
 
     def __init__(

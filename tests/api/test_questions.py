@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
-from pydantic import BaseModel
 
-from taskqueue import pipeline, wait_for
 from taskqueue.engine.actions import tokens
 from taskqueue.models import PipelinePermission, Task
 from taskqueue.testing import advance, work
 from tests.support.api import Api, problem_of
+from tests.support.pipelines.refunds import refund
 from tests.support.users import client_of
 
 pytestmark = pytest.mark.django_db
 LIST = "/api/questions"
-
-
-class Approval(BaseModel):
-    order: int
-    approved: bool
-
-
-@pipeline("ask/refund")
-def refund(order: int) -> str:
-    approval = wait_for(
-        "refund/approved",
-        match={"order": order},
-        model=Approval,
-        assignees=["anna", "group:finance"],
-        question=f"Refund order {order}?",
-        timeout=timedelta(days=1),
-    )
-    return f"{approval and approval.approved}"
 
 
 class Caller(Api):
@@ -65,7 +44,7 @@ def test_an_assignee_lists_and_answers_a_question(task):
     (question,) = anna.get(LIST).json()["questions"]
     answered = anna.answer(task, {"approved": True})
 
-    assert question["schema"]["properties"].keys() == {"order", "approved"}
+    assert question["schema"]["properties"].keys() == {"order", "approved", "amount"}
     assert {name: question[name] for name in ("task", "pipeline", "step", "question", "assignees", "given")} == {
         "task": str(task.pk),
         "pipeline": "ask/refund",
@@ -77,7 +56,7 @@ def test_an_assignee_lists_and_answers_a_question(task):
     assert question["asked_at"] < question["until"]
     assert (answered.status_code, answered.json()["answered_by"]) == (200, "anna")
     work()
-    assert Task.objects.get(pk=task.pk).result == "True"
+    assert Task.objects.get(pk=task.pk).result == "True 10"
     assert anna.steps() == []
     assert LogEntry.objects.get().user.username == "anna"
 

@@ -16,14 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.access.actor import SYSTEM, Actor
+from taskqueue.engine.access.answer_links import AnswerLink
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks import control
 from taskqueue.errors import AlreadyAnswered, FieldError, InvalidAnswer, QuestionClosed, QuestionNotFound
 from taskqueue.json_pointers import pointer_to
 from taskqueue.json_values import codec
-from taskqueue.models import Question
-from taskqueue.states import WaitOutcome
+from taskqueue.models import Question, Step
+from taskqueue.states import StepKind, WaitOutcome
 
 MOST_ERRORS: Final = 20
 
@@ -80,6 +81,21 @@ def question_by_id(number: int) -> Question:
     found = questions().filter(pk=number).first()
     if found is None:
         raise QuestionNotFound(f"There is no question {number}. Its task may have been retried or pruned.")
+    return found
+
+
+def linked_question(link: AnswerLink) -> Question:
+    """The question that a link is for: the wait of its name that has an answer or an event, else the newest one.
+
+    Raises:
+        QuestionNotFound
+    """
+    steps = Step.objects.filter(task=link.task, kind=StepKind.WAIT, name=link.wait).values("key")
+    asked = questions().filter(task=link.task, step_key__in=steps).order_by("pk")
+    ended = asked.filter(outcome__in=(WaitOutcome.ANSWER, WaitOutcome.EVENT)).first()
+    found = ended or asked.last()
+    if found is None:
+        raise QuestionNotFound("It has not been asked yet, or its task has been deleted. Try again in a minute.")
     return found
 
 

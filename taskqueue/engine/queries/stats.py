@@ -341,6 +341,8 @@ class BadgeCounts:
     """Tasks that the live workers can execute at once."""
     executing: int = 0
     """Tasks that they execute, by their heartbeats."""
+    questions: int = 0
+    """Open questions, counted up to one."""
 
 
 def badge_counts() -> BadgeCounts:

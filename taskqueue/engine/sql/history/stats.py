@@ -56,7 +56,8 @@ GROUP BY pipeline HAVING sum(sampled_blocked_seconds) > 0
 ORDER BY 2 DESC, pipeline LIMIT %(most)s::int
 """
 
-# Count today's failures, paused pipelines and workers for the navigation of every page: three small tables.
+# Count today's failures, paused pipelines and workers for the navigation of every page: three small tables,
+# and whether a question is open, by its index.
 BADGES: Final = """
 SELECT coalesce((
     SELECT sum(failed) FROM taskqueue_rollup
@@ -65,6 +66,7 @@ SELECT coalesce((
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
 count(*)::int, (count(*) FILTER (WHERE claim_error <> ''))::int,
 date_trunc('day', statement_timestamp(), 'UTC'), (count(*) FILTER (WHERE executing > 0))::int,
-coalesce(sum(slots), 0)::int, coalesce(sum(executing), 0)::int
+coalesce(sum(slots), 0)::int, coalesce(sum(executing), 0)::int,
+EXISTS (SELECT FROM taskqueue_wait WHERE outcome = '' AND assignees IS NOT NULL)::int
 FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - %(heartbeat_timeout)s::interval
 """
