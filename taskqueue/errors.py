@@ -3,44 +3,21 @@
     TaskqueueError
     ├── DefinitionError         a wrong definition of a pipeline or step, found at import
     ├── InvalidContext          a call that is not possible here, inside or outside of a task
-    ├── UnknownPipeline
     ├── InvalidValue            carries `errors`: a pointer and a sentence for each
-    │   ├── InvalidPayload
-    │   ├── InvalidOptions
-    │   ├── InvalidLimit
-    │   ├── InvalidQueue
-    │   ├── NotSerializable
-    │   ├── InvalidEvent
-    │   └── InvalidAnswer
-    ├── TooLarge
+    │   └── InvalidPayload, InvalidOptions, InvalidLimit, InvalidQueue, InvalidEvent, InvalidAnswer, NotSerializable
+    ├── UnknownPipeline, TooLarge, InvalidEventData, UnknownStep
+    ├── TaskNotFound, EventNotFound, WorkerNotFound, QuestionNotFound
     ├── KeyReused               an idempotency key that was used for another request
     ├── BatchRefused            one or more requests of a batch are refused: has the error of each
-    ├── EventNotFound
-    ├── InvalidEventData
-    ├── QuestionNotFound
-    ├── AlreadyAnswered
-    ├── QuestionClosed          it timed out, an event came, or its task ended
-    ├── TaskNotFound
-    ├── UnknownStep
-    ├── NotRetryable
-    ├── NotCancellable
-    ├── NotDelayed
-    ├── AlreadyPaused
-    ├── NotPaused
-    ├── NotPermitted            an action for which the caller lacks a permission
-    ├── InvalidToken            a token that does not exist, has expired or was revoked
-    ├── UnfilteredOperation     a bulk operation on all tasks, or on none
-    ├── BulkOperationEnded
-    ├── WorkerNotFound
-    ├── NotDrainable
-    ├── OutputChanged           a recorded output does not match the step's new annotation
-    ├── Drift                   recorded steps and code differ, and the pipeline is strict
+    ├── NotRetryable, NotCancellable, NotDelayed, AlreadyPaused, NotPaused, NotDrainable, BulkOperationEnded
+    ├── AlreadyAnswered, QuestionClosed
+    ├── NotPermitted, InvalidToken, UnfilteredOperation
+    ├── OutputChanged, Drift    recorded steps and code differ
     ├── TransactionBroken       the transaction of an atomic step cannot be committed
     ├── InvalidResult           a step ran, and its result was refused
     ├── StepFailed              raised in a pipeline's body when a step has no retries left
     │   └── GatherFailed        several parallel steps have ended, and some of them failed
-    ├── TooManyParallelSteps    more than PARALLEL_STEPS_MAX in one gather or each
-    ├── NestingTooDeep          a child task with more than DEPTH_MAX ancestors
+    ├── TooManyParallelSteps, NestingTooDeep
     └── StepTimedOut            raised inside a step after its timeout
 
     Permanent, RetryAfter       raised by authors inside steps to steer retries
