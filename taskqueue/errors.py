@@ -13,8 +13,7 @@
     ├── AlreadyAnswered, QuestionClosed
     ├── NotPermitted, InvalidToken, UnfilteredOperation
     ├── OutputChanged, Drift    recorded steps and code differ
-    ├── TransactionBroken       the transaction of an atomic step cannot be committed
-    ├── InvalidResult           a step ran, and its result was refused
+    ├── TransactionBroken, InvalidResult
     ├── StepFailed              raised in a pipeline's body when a step has no retries left
     │   └── GatherFailed        several parallel steps have ended, and some of them failed
     ├── TooManyParallelSteps, NestingTooDeep
