@@ -147,6 +147,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 TASKQUEUE: dict[str, Any] = {
     "EXAMPLE_PIPELINE": "demo/task",
+    "PUBLIC_URL": env.str("PUBLIC_URL", default=""),
     "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
 }
 

@@ -28,8 +28,11 @@ def send_answer(question: Question, form: SchemaForm, *, by: str, actor: Actor =
     """
     if not form.is_valid():
         return False
+    data = form.payload()
+    if isinstance(data, dict):
+        data |= answers.fixed_values(question)  # the form has them as text
     try:
-        answers.answer(question, form.payload(), by=by, actor=actor)
+        answers.answer(question, data, by=by, actor=actor)
     except CLOSED:
         raise
     except InvalidValue as error:

@@ -65,7 +65,9 @@ class SchemaForm(forms.Form):
         self.payload_fields = {name_of(each): each for group in self.groups for each in group.fields}
         for name, schema_field in self.payload_fields.items():
             self.fields[name] = form_field(schema_field)
-            self.fields[name].disabled = bool(schema_field.path) and schema_field.path[0] in (fixed or {})
+            if schema_field.path and schema_field.path[0] in (fixed or {}):
+                self.fields[name].disabled = True
+                self.fields[name].help_text = format_html("{}", schema_field.schema.get("description", ""))
 
     def clean(self) -> dict[str, Any]:
         """Check that JSON fields hold JSON."""

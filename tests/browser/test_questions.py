@@ -8,10 +8,13 @@ from pathlib import Path
 from playwright.sync_api import BrowserContext, Page, expect
 
 from taskqueue.engine.access.answer_links import AnswerLink, token_of
-from taskqueue.models import Task
+from taskqueue.models import Question, Task
+from tests.support.browser.inspection import Inspector
 from tests.support.browser.sign_in import sign_in
 from tests.support.browser.workers import work
 from tests.support.pipelines.refunds import refund
+
+LIST = "/admin/taskqueue/question/"
 
 
 def test_an_assignee_answers_in_the_admin(page: Page, context: BrowserContext, base_url: str, transactional_db: None):
@@ -37,6 +40,20 @@ def test_an_assignee_answers_in_the_admin(page: Page, context: BrowserContext, b
     expect(page.get_by_text("No question waits for you.")).to_be_visible()
     work()
     assert Task.objects.get(pk=task.pk).result == "True 20"
+
+
+def test_the_pages_are_accessible(context: BrowserContext, base_url: str, transactional_db: None):
+    task = refund.enqueue(7)
+    work()
+    sign_in(context, base_url, "anna", "view_task")
+    inspector = Inspector(context)
+    token = token_of(AnswerLink(task=task.pk, wait="refund/approved", to="bob@example.org"))
+    inspector.visit("link", f"/api/answer/{token}")
+    inspector.visit("list", LIST)
+    inspector.visit("form", f"{LIST}{Question.objects.get().pk}/change/")
+    inspector.visit("task", f"/admin/taskqueue/task/{task.pk}/change/")
+
+    assert inspector.errors == []
 
 
 def test_a_person_answers_by_a_link(page: Page, transactional_db: None):

@@ -50,4 +50,7 @@ def names_of(user: Any) -> list[str]:
     """A user's name and groups, as assignees are written."""
     if user is None or not user.is_active or user.pk is None:
         return []
-    return [user.get_username(), *(f"{GROUP}{name}" for name in user.groups.values_list("name", flat=True))]
+    groups = [f"{GROUP}{name}" for name in user.groups.values_list("name", flat=True)]
+    name = user.get_username()
+    # A project's own user model may allow such a name; it must not stand for a group.
+    return groups if name.startswith(GROUP) else [name, *groups]

@@ -24,6 +24,7 @@ from taskqueue.errors import AlreadyAnswered, FieldError, InvalidAnswer, Questio
 from taskqueue.json_pointers import pointer_to
 from taskqueue.json_values import codec
 from taskqueue.models import Question, Step
+from taskqueue.policies import matches
 from taskqueue.states import StepKind, WaitOutcome
 
 MOST_ERRORS: Final = 20
@@ -136,7 +137,7 @@ def checked(question: Question, data: object) -> str:
     if fixed and isinstance(data, Mapping):
         data = {**fixed, **data}
         changed = [FieldError(pointer_to([name]), f"It is {codec.write(value)} in this question.")
-                   for name, value in fixed.items() if data[name] != value]  # fmt: skip
+                   for name, value in fixed.items() if not matches({name: value}, data)]  # fmt: skip
         refuse_errors(changed)
     text = codec.write(data, what="answer")
     codec.within(text, limit=settings().PAYLOAD_MAX_BYTES, what="The answer", setting="PAYLOAD_MAX_BYTES")
