@@ -56,10 +56,10 @@ def page(request: HttpRequest, link: AnswerLink | None) -> HttpResponse:
 
 
 def closed_page(request: HttpRequest, title: str, error: TaskqueueError) -> HttpResponse:
-    """An answer that counts is good news to who opens the link again, and a conflict for a second answer."""
+    """How the question ended. Opening an answered one again is no error; a second answer is a conflict."""
     is_answered = isinstance(error, AlreadyAnswered)
-    status = (200 if request.method != "POST" else 409) if is_answered else 410
-    return render(request, status, title, error.detail)
+    answered_status = 409 if request.method == "POST" else 200
+    return render(request, answered_status if is_answered else 410, title, error.detail)
 
 
 def render(request: HttpRequest, status: int, title: str, message: str, **context: Any) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping
+from datetime import UTC
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -113,7 +114,8 @@ def refuse_closed(question: Question, *, is_over: bool = False) -> None:
     Raises:
         AlreadyAnswered, QuestionClosed
     """
-    at = "" if question.resolved_at is None else f" at {question.resolved_at:%Y-%m-%d %H:%M:%S} UTC"
+    ended_at = question.resolved_at
+    at = "" if ended_at is None else f" at {ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     match question.outcome:
         case WaitOutcome.ANSWER:
             raise AlreadyAnswered(f"The question was answered already by {question.answered_by}{at}.")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
+from pydantic import BaseModel
 
+from taskqueue import pipeline, wait_for
 from taskqueue.admin import navigation
 from taskqueue.engine.actions.answers import answer, find_question
 from taskqueue.engine.queries import stats
@@ -63,6 +67,37 @@ def test_what_the_form_fixes_cannot_be_changed(anna, task):
     work()
 
     assert Task.objects.get(pk=task.pk).result == "False 10"
+
+
+def test_what_the_form_fixes_keeps_its_type(anna):
+    class Price(BaseModel):
+        amount: Decimal
+        approved: bool
+
+    @pipeline("ask/price")
+    def price() -> str:
+        found = wait_for(
+            "price/approved",
+            match={"amount": 7.5},
+            model=Price,
+            assignees=["anna"],
+            timeout=timedelta(days=1),
+        )
+        return f"{found and found.amount}"
+
+    task = price.enqueue()
+    work()
+    anna.post(page_of(task), {"payload/approved": "on"})
+    work()
+
+    assert Task.objects.get(pk=task.pk).result == "7.5"
+
+
+def test_a_users_name_does_not_stand_for_a_group(task):
+    impostor = client_of("group:finance")
+
+    assert "No question waits for you." in text_of(impostor.get(LIST))
+    assert impostor.get(page_of(task)).status_code == 403
 
 
 def test_an_invalid_answer_comes_back_with_its_errors(anna, task):
