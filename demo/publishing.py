@@ -80,6 +80,8 @@ def publish(request: PublishRequest) -> Published:
         match={"title": request.title},
         timeout=timedelta(seconds=request.approve_within),
         model=Approval,
+        assignees=["group:editors"],
+        question=f"Publish “{request.title}”?",
     )
     if approval is None or not approval.approved:
         release_shelf(shelf)

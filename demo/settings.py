@@ -155,6 +155,7 @@ DEFAULT_FROM_EMAIL: str = env.str("DEFAULT_FROM_EMAIL", default="webmaster@local
 TASKQUEUE: dict[str, Any] = {
     "EXAMPLE_PIPELINE": "demo/task",
     "ADMIN_URL": env.str("ADMIN_URL", default=""),
+    "PUBLIC_URL": env.str("PUBLIC_URL", default=""),
     "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
 }
 

@@ -35,6 +35,7 @@ __all__ = [
     "StepTimedOut",
     "TaskEnded",
     "aemit",
+    "answer_link",
     "current_task",
     "each",
     "emit",

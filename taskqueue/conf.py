@@ -79,6 +79,8 @@ class Settings:
     """The secret that signs calls to a task's callback URL; two, with a space between, while it is changed."""
     ADMIN_URL: str = ""
     """The address of the admin, such as https://tasks.example.com/admin/, for the links in alerts; empty: no links."""
+    PUBLIC_URL: str = ""
+    """Where people reach this service, such as https://tasks.example.com, for links in mails; empty: no links."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
@@ -113,14 +115,7 @@ def check_ranges(found: Settings) -> None:
         raise ImproperlyConfigured("TASKQUEUE['ASYNC_SLOTS'] must be at least 0, for none.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
-    if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
-        raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
-    if found.ADMIN_URL and not found.ADMIN_URL.startswith(("https://", "http://")):
-        raise ImproperlyConfigured("TASKQUEUE['ADMIN_URL'] must begin with https:// or http://.")
-    check_queues(found)
-
-
-def check_queues(found: Settings) -> None:
+    check_texts(found)
     try:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:
@@ -129,6 +124,14 @@ def check_queues(found: Settings) -> None:
         reserved_slots(found.RESERVE)
     except ValueError as error:
         raise ImproperlyConfigured(f"TASKQUEUE['RESERVE'] is not valid. {error}") from error
+
+
+def check_texts(found: Settings) -> None:
+    for name in ("ADMIN_URL", "PUBLIC_URL"):
+        if (address := getattr(found, name)) and not address.startswith(("https://", "http://")):
+            raise ImproperlyConfigured(f"TASKQUEUE['{name}'] must begin with https:// or http://.")
+    if not all(map(is_secret, found.WEBHOOKS_SECRET.split())):
+        raise ImproperlyConfigured("TASKQUEUE['WEBHOOKS_SECRET'] must be whsec_ and 24 to 64 bytes in base64.")
 
 
 def type_name(kind: object) -> str:

@@ -17,11 +17,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question that people may answer instead of the event that a wait is for.
+
+    Attributes:
+        text: the question.
+        assignees: names of users, and `group:NAME` for groups.
+        schema: the JSON schema of an answer, as JSON.
+        model: where to import the answer's type, as `module:Qualname`; empty if it cannot be imported.
+    """
+
+    text: str
+    assignees: tuple[str, ...]
+    schema: str
+    model: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Awaited:
     """An event to wait for: its name, and the values that its data must have at some paths."""
 
     event: str
     match: Mapping[str, Any] = field(default_factory=dict)
+    question: Question | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,37 +3,16 @@
     TaskqueueError
     ├── DefinitionError         a wrong definition of a pipeline or step, found at import
     ├── InvalidContext          a call that is not possible here, inside or outside of a task
-    ├── UnknownPipeline
     ├── InvalidValue            carries `errors`: a pointer and a sentence for each
-    │   ├── InvalidPayload
-    │   ├── InvalidOptions
-    │   ├── InvalidLimit
-    │   ├── InvalidQueue
-    │   ├── NotSerializable
-    │   └── InvalidEvent
-    ├── TooLarge
-    ├── KeyReused               an idempotency key that was used for another request
-    ├── BatchRefused            one or more requests of a batch are refused: has the error of each
-    ├── EventNotFound
-    ├── InvalidEventData
-    ├── TaskNotFound
-    ├── UnknownStep
-    ├── NotRetryable, NotCancellable, NotDelayed, NotChangeable
-    ├── AlreadyPaused, NotPaused
-    ├── NotPermitted            an action for which the caller lacks a permission
-    ├── InvalidToken            a token that does not exist, has expired or was revoked
-    ├── UnfilteredOperation     a bulk operation on all tasks, or on none
-    ├── BulkOperationEnded
-    ├── WorkerNotFound, NotDrainable
-    ├── OutputChanged           a recorded output does not match the step's new annotation
-    ├── Drift                   recorded steps and code differ, and the pipeline is strict
-    ├── TransactionBroken       the transaction of an atomic step cannot be committed
-    ├── InvalidResult           a step ran, and its result was refused
+    │   └── InvalidPayload, InvalidOptions, InvalidLimit, InvalidQueue, InvalidEvent, InvalidAnswer, NotSerializable
+    ├── UnknownPipeline, UnknownStep, TaskNotFound, EventNotFound, WorkerNotFound, QuestionNotFound
+    ├── KeyReused, BatchRefused
+    ├── NotRetryable, NotCancellable, NotDelayed, NotChangeable, AlreadyPaused, NotPaused, NotDrainable
+    ├── AlreadyAnswered, QuestionClosed, BulkOperationEnded, UnfilteredOperation, NotPermitted, InvalidToken
+    ├── TooLarge, InvalidEventData, OutputChanged, Drift, TransactionBroken, InvalidResult
     ├── StepFailed              raised in a pipeline's body when a step has no retries left
     │   └── GatherFailed        several parallel steps have ended, and some of them failed
-    ├── TooManyParallelSteps    more than PARALLEL_STEPS_MAX in one gather or each
-    ├── NestingTooDeep          a child task with more than DEPTH_MAX ancestors
-    └── StepTimedOut            raised inside a step after its timeout
+    └── TooManyParallelSteps, NestingTooDeep, StepTimedOut
 
     Permanent, RetryAfter       raised by authors inside steps to steer retries
 
@@ -199,6 +178,30 @@ class InvalidEventData(TaskqueueError):
     code = "invalid-event-data"
 
 
+class QuestionNotFound(TaskqueueError):
+    """The task has no such question."""
+
+    code = "question-not-found"
+
+
+class AlreadyAnswered(TaskqueueError):
+    """The question is answered already."""
+
+    code = "question-already-answered"
+
+
+class QuestionClosed(TaskqueueError):
+    """The question can no longer be answered."""
+
+    code = "question-closed"
+
+
+class InvalidAnswer(InvalidValue):
+    """The answer is not valid for the question."""
+
+    code = "invalid-answer"
+
+
 class UnknownStep(TaskqueueError):
     """The task has no step with this key."""
 
@@ -319,9 +322,8 @@ class StepFailed(TaskqueueError):
         self.step = step
         self.error_type = error_type
         self.message = message
-        super().__init__(
-            f"Step {step!r} failed: {error_type}: {message}" if message else f"Step {step!r} failed: {error_type}"
-        )
+        detail = f"Step {step!r} failed: {error_type}"
+        super().__init__(f"{detail}: {message}" if message else detail)
 
 
 class GatherFailed(StepFailed):

@@ -55,6 +55,8 @@ class WaitOutcome(StrEnum):
     TIMEOUT = "timeout"
     CLOSED = "closed"
     """Another event of the wait_any came first, or the task ended."""
+    ANSWER = "answer"
+    """A person answered it."""
 
 
 class SkipKind(StrEnum):

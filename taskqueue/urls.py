@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path, re_path, register_converter
 
+from taskqueue.answer_page import answer_page
 from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
@@ -27,18 +28,19 @@ from taskqueue.api.operators.skips import SkipListView
 from taskqueue.api.operators.tokens import TokenListView, TokenRevokeView
 from taskqueue.api.operators.workers import WorkerDrainView, WorkerListView, WorkerResumeView
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
-from taskqueue.api.subscriptions import (
+from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
+from taskqueue.api.tasks.batches import TaskBatchView
+from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
+from taskqueue.api.tasks.questions import QuestionListView, TaskAnswerView
+from taskqueue.api.tasks.status import task_status
+from taskqueue.api.tasks.stream import task_stream
+from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
+from taskqueue.api.webhooks.subscriptions import (
     SubscriptionDetailView,
     SubscriptionListView,
     SubscriptionRotateView,
     SubscriptionTestView,
 )
-from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
-from taskqueue.api.tasks.batches import TaskBatchView
-from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
-from taskqueue.api.tasks.status import task_status
-from taskqueue.api.tasks.stream import task_stream
-from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
 from taskqueue.metrics import exposition
 
 register_converter(AnyCaseUUIDConverter, "id")
@@ -58,6 +60,8 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/retry", TaskRetryView.as_view(), name="task-retry"),
     path("tasks/<id:task_id>/run-now", TaskRunNowView.as_view(), name="task-run-now"),
     path("tasks/<id:task_id>/cancel", TaskCancelView.as_view(), name="task-cancel"),
+    path("tasks/<id:task_id>/answer", TaskAnswerView.as_view(), name="task-answer"),
+    path("questions", QuestionListView.as_view(), name="questions"),
     path("tasks/<id:task_id>/rerun", TaskRerunView.as_view(), name="task-rerun"),
     path("pipelines", PipelineListView.as_view(), name="pipelines"),
     path("pipelines/<taskqueue_pipeline:name>/pause", PipelinePauseView.as_view(), name="pipeline-pause"),
@@ -96,5 +100,6 @@ urlpatterns: list[URLPattern] = [
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", swagger, name="docs"),
     path("redoc", redoc, name="redoc"),
+    path("answer/<str:token>", answer_page, name="answer"),
     re_path(r"", NotFoundView.as_view()),
 ]

@@ -6,6 +6,7 @@ task              the page of one task: steps, attempts, timeline, actions
 pipelines         list and page of pipelines; submit a task, pause, change limits
 rate_limits       rate limits, their usage, concurrency limits; block a rate limit
 bulk_operations   an action on all tasks that match a filter
+questions         the questions that a user may answer, and the form of an answer
 events            list and page of events; send an event
 search            search syntax and URL parameters of the lists
 shared            parts of several pages: HTML, charts, forms, filters
@@ -17,6 +18,7 @@ from taskqueue.admin.events.admin import EventAdmin
 from taskqueue.admin.object_tasks import TasksOfObject
 from taskqueue.admin.overview.admin import OverviewAdmin
 from taskqueue.admin.pipelines.admin import PipelineAdmin
+from taskqueue.admin.questions.admin import QuestionAdmin
 from taskqueue.admin.rate_limits.admin import RateLimitAdmin
 from taskqueue.admin.tasks.admin import TaskAdmin
 
@@ -25,6 +27,7 @@ __all__ = [
     "EventAdmin",
     "OverviewAdmin",
     "PipelineAdmin",
+    "QuestionAdmin",
     "RateLimitAdmin",
     "TaskAdmin",
     "TasksOfObject",

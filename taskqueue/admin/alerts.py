@@ -16,7 +16,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html, task_actions
-from taskqueue.admin.shared.form_values import seconds_in
 from taskqueue.admin.shared.links import app_url, link, list_url, page_url, view_url
 from taskqueue.admin.shared.models import ChangeableAdmin
 from taskqueue.admin.shared.pages import FORM, POST, admin_page, name_from_url, redirect
@@ -25,6 +24,7 @@ from taskqueue.engine.actions import alerts
 from taskqueue.engine.actions.alerts import FIELDS
 from taskqueue.engine.alerts.conditions import CONDITIONS
 from taskqueue.engine.alerts.messages import LABEL
+from taskqueue.forms.form_values import seconds_in
 from taskqueue.models import Alert, AlertRule
 from taskqueue.models.alert import RECIPIENTS
 

@@ -15,9 +15,12 @@ from django.urls import reverse
 from taskqueue.admin.shared import html
 from taskqueue.admin.shared.filters import format_time_range
 from taskqueue.admin.shared.formats import capped
+from taskqueue.engine.access.answering import open_questions
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries.stats import DAY, BadgeCounts, badge_counts
 
 BADGE_LIMIT: Final = 999
+QUESTION: Final = "taskqueue.question"
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class MenuItem:
 
 MENU: Final = (
     MenuItem("Overview", "grid", "taskqueue.overview"),
+    MenuItem("Waiting for you", "question", QUESTION),
     MenuItem("Tasks", "list", "taskqueue.task"),
     MenuItem("Failures", "cross", "taskqueue.task", "status=failed"),
     MenuItem("Pipelines", "flow", "taskqueue.pipeline"),
@@ -48,12 +52,16 @@ MENU: Final = (
 
 
 def entries_for(request: HttpRequest, site: AdminSite) -> list[dict[str, Any]]:
-    """The links for this user. One query for all badges; none when the user may see no list."""
+    """The links for this user. One query for all badges, and two more while questions are open."""
     items = [item for item in MENU if may_view(item, request, site)]
+    counts = badge_counts()
+    rights = CallerPermissions(request.user)
+    questions = count_questions(rights) if counts.questions else 0
+    if not questions and not rights.has_permission(Action.RETRY):
+        items = [item for item in items if item.model != QUESTION]
     if not items:
         return []
-    counts = badge_counts()
-    badges = dict(badges_of(counts))
+    badges = {**dict(badges_of(counts)), **question_badge(questions)}
     here = request.get_full_path()
     if request.path == reverse("admin:taskqueue_overview_changelist", current_app=site.name):
         here = address_of(MENU[0], site)
@@ -69,6 +77,15 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[dict[str, Any]]:
         }
         for item, address in entries
     ]
+
+
+def count_questions(rights: CallerPermissions) -> int:
+    """How many open questions the user may answer, counted only as far as a badge shows it."""
+    return open_questions(rights).order_by()[: BADGE_LIMIT + 1].count()
+
+
+def question_badge(count: int) -> dict[str, dict[str, str]]:
+    return {"Waiting for you": badge(count, "", "questions that you may answer", "poor")} if count else {}
 
 
 def filter_of_today(counts: BadgeCounts) -> str:

@@ -28,17 +28,18 @@ MAX_PAGE_SIZE = 200
 class Cursor:
     """A position in a list and the direction of the page: older rows or newer ones."""
 
-    row: UUID
+    row: int
+    """The row's id; of a UUID its number."""
     older: bool
 
     def __str__(self) -> str:
-        return f"{'o' if self.older else 'n'}{self.row.hex}"
+        return f"{'o' if self.older else 'n'}{self.row:032x}"
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
         if not re.fullmatch(r"[on][0-9a-f]{32}", text):
             raise invalid("it must be the next_cursor or previous_cursor of an earlier answer")
-        return cls(UUID(hex=text[1:]), older=text[0] == "o")
+        return cls(int(text[1:], 16), older=text[0] == "o")
 
 
 class PageQuery(Query):
@@ -80,7 +81,7 @@ def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery, *, end: UUID | N
     rows = found[: query.limit]
     if backwards:
         rows.reverse()
-    unread = None if end is None or more else str(Cursor(end, older=not backwards))
+    unread = None if end is None or more else str(Cursor(int(end), older=not backwards))
     older = cursor_at(rows[-1:], older=True) if backwards or more else unread
     newer = cursor_at(rows[:1], older=False) if (more if backwards else cursor) else unread if backwards else None
     return Page(rows, next_cursor=older, previous_cursor=newer)
@@ -88,7 +89,7 @@ def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery, *, end: UUID | N
 
 def cursor_at(rows: Iterable[Model], *, older: bool) -> str | None:
     """The cursor at one end of a page; None for an empty page."""
-    return next((str(Cursor(row.pk, older)) for row in rows), None)
+    return next((str(Cursor(int(row.pk), older)) for row in rows), None)
 
 
 def between(rows: QuerySet[Row], column: str, after: datetime | None, before: datetime | None) -> QuerySet[Row]:

@@ -5,6 +5,7 @@ from taskqueue.authoring.call_context import current_task
 from taskqueue.authoring.emitting import aemit, emit
 from taskqueue.authoring.parallel import Deferred, each, gather
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
+from taskqueue.authoring.questions import answer_link
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.task_ended import TaskEnded
@@ -35,6 +36,7 @@ __all__ = [
     "StepTimedOut",
     "TaskEnded",
     "aemit",
+    "answer_link",
     "current_task",
     "each",
     "emit",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Generic, TypeVar, overload
@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar, overload
 from pydantic import TypeAdapter, ValidationError
 
 from taskqueue.authoring.call_context import calling_task
+from taskqueue.authoring.questions import question_of
 from taskqueue.authoring.sleeping import MAX_WAIT
-from taskqueue.context import Awaited, Resolution, Suspension
+from taskqueue.context import Awaited, Question, Resolution, Suspension
 from taskqueue.definitions import NAME_MAX_LENGTH
 from taskqueue.durations import Duration, duration_of
 from taskqueue.errors import InvalidContext, InvalidEventData, OutputChanged
@@ -34,6 +35,8 @@ class EventOf(Generic[T]):
     name: str
     match: Mapping[str, Any] = field(default_factory=dict)
     model: type[T] | None = None
+    question: Question | None = None
+    """Set by `wait_for`, with assignees."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,14 @@ def reader_of(model: Any) -> TypeAdapter[Any]:
 
 @overload
 def wait_for(
-    event: str, *, timeout: Duration, model: type[T], match: Mapping[str, Any] | None = None, name: str | None = None
+    event: str,
+    *,
+    timeout: Duration,
+    model: type[T],
+    match: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    assignees: Sequence[str] = (),
+    question: str = "",
 ) -> T | None: ...
 
 
@@ -102,8 +112,10 @@ def wait_for(
     model: type[Any] | None = None,
     match: Mapping[str, Any] | None = None,
     name: str | None = None,
+    assignees: Sequence[str] = (),
+    question: str = "",
 ) -> Any:
-    """Wait for an event, without occupying a worker.
+    """Wait for an event, without occupying a worker. With assignees a person may answer instead.
 
     An event counts if it came after the task was created, even before the task waited for it. Each event ends one
     wait of a task: a second `wait_for` waits for the next event.
@@ -114,16 +126,21 @@ def wait_for(
         model: the type of its data: a model, or another type that pydantic reads; a dict by default.
         match: dotted paths in its data, and the values that they must have.
         name: the key of the wait's record; the event's name by default.
+        assignees: names of users, and `group:NAME` for groups. They find a form in the admin, made of the model, under
+            "Waiting for you". Users with the permission to retry tasks of the pipeline may answer too.
+        question: shown above the form; the event's name by default.
 
     Returns:
-        The event's data; None when it did not come in time.
+        The event's data, or the answer; None when neither came in time.
 
     Raises:
+        ValueError: the timeout, the match, an assignee or the question is not valid, or assignees have no model.
         InvalidEventData: its data does not match the model. This is not retried; a body that catches it may wait for
             the next event.
         InvalidContext: called in a step, or outside of tasks.
     """
     awaited: EventOf[Any] = event_of(event, match=match) if model is None else event_of(event, match=match, model=model)
+    awaited = replace(awaited, question=question_of(model, assignees, question))
     arrived = wait_any(awaited, timeout=timeout, name=event[:NAME_MAX_LENGTH] if name is None else name)
     return None if arrived is None else arrived.value
 
@@ -194,7 +211,7 @@ def wait_any(*events: EventOf[Any], timeout: Duration, name: str | None = None) 
             "In tests, use taskqueue.testing.run_inline(…, events=[…])."
         )
     shown = [{"event": event.name, "match": dict(event.match)} for event in events]
-    awaited = tuple(Awaited(event=event.name, match=event.match) for event in events)
+    awaited = tuple(Awaited(event=event.name, match=event.match, question=event.question) for event in events)
     written = codec.write({"events": shown, "seconds": timeout.total_seconds()}, what="match")
     (recorded,) = task.suspend(
         [Suspension(kind=StepKind.WAIT, name=what, delay=timeout, input=written, awaited=awaited)]
@@ -222,8 +239,9 @@ def read(awaited: EventOf[Any], event: dict[str, Any]) -> Any:
         return reader_of(model).validate_json(codec.write(event["data"]))
     except ValidationError as error:
         errors = "; ".join(f"{each.pointer} {each.detail}" for each in codec.field_errors(error)[:3])
+        what = f"Event {event['id']} ({event['name']})" if event["id"] else f"The answer of {event.get('answered_by')}"
         raise InvalidEventData(
-            f"Event {event['id']} ({event['name']}) does not fit {getattr(model, '__name__', model)}: {errors}. "
+            f"{what} does not fit {getattr(model, '__name__', model)}: {errors}. "
             "Change the model to accept it and retry the task, or catch InvalidEventData in the body and wait for the "
             "next event."
         ) from error

@@ -1003,12 +1003,46 @@ class Migration(migrations.Migration):
                     "outcome",
                     models.CharField(
                         blank=True,
-                        choices=[("event", "event"), ("timeout", "timeout"), ("closed", "closed")],
+                        choices=[
+                            ("event", "event"),
+                            ("timeout", "timeout"),
+                            ("closed", "closed"),
+                            ("answer", "answer"),
+                        ],
                         default="",
                         max_length=16,
                     ),
                 ),
                 ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "assignees",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.TextField(),
+                        blank=True,
+                        help_text="Users and `group:NAME` who may answer; null: events only.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                ("question", models.TextField(blank=True, db_default="", default="")),
+                (
+                    "answer_schema",
+                    models.JSONField(
+                        blank=True,
+                        help_text="So that processes without the pipeline's code can show the form.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "answer_model",
+                    models.TextField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="As module:Qualname; empty if it cannot be imported.",
+                    ),
+                ),
+                ("answered_by", models.TextField(blank=True, db_default="", default="")),
             ],
         ),
         migrations.CreateModel(
@@ -1332,6 +1366,17 @@ class Migration(migrations.Migration):
                 "constraints": [],
             },
             bases=("taskqueue.task",),
+        ),
+        migrations.CreateModel(
+            name="Question",
+            fields=[],
+            options={
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
+            },
+            bases=("taskqueue.wait",),
         ),
         migrations.AddField(
             model_name="task",
@@ -2377,6 +2422,14 @@ class Migration(migrations.Migration):
                 name="taskqueue_wait_by_event",
             ),
         ),
+        migrations.AddIndex(
+            model_name="wait",
+            index=models.Index(
+                condition=models.Q(("assignees__isnull", False), ("outcome", "")),
+                fields=["-id"],
+                name="taskqueue_wait_question",
+            ),
+        ),
         migrations.AddConstraint(
             model_name="wait",
             constraint=models.UniqueConstraint(
@@ -2394,6 +2447,7 @@ class Migration(migrations.Migration):
                             taskqueue.states.WaitOutcome["EVENT"],
                             taskqueue.states.WaitOutcome["TIMEOUT"],
                             taskqueue.states.WaitOutcome["CLOSED"],
+                            taskqueue.states.WaitOutcome["ANSWER"],
                         ],
                     ),
                     _connector="OR",

@@ -2,7 +2,7 @@
 
 from taskqueue.models.access import PipelinePermission, Token
 from taskqueue.models.alert import Alert, AlertRule
-from taskqueue.models.event import Event, Skip, Trigger, Wait
+from taskqueue.models.event import Event, Question, Skip, Trigger, Wait
 from taskqueue.models.limit import ConcurrencyLimit, RateLimit, RateLimitBucket, Schedule, StepSlot
 from taskqueue.models.operation import BulkOperation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
@@ -16,7 +16,7 @@ from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
     "Alert", "AlertRule", "Attempt", "BulkOperation", "Chunk", "ConcurrencyLimit", "EndCount", "EndWatch", "Event",
-    "IdempotencyKey", "Overview", "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit",
-    "RateLimitBucket", "Reopened", "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot",
-    "StreamWatch", "Subscription", "Task", "Token", "Trigger", "Wait", "Worker",
+    "IdempotencyKey", "Overview", "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "Question",
+    "RateLimit", "RateLimitBucket", "Reopened", "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport",
+    "StepSlot", "StreamWatch", "Subscription", "Task", "Token", "Trigger", "Wait", "Worker",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
@@ -79,7 +80,7 @@ class Trigger(models.Model):
 
 
 class Wait(models.Model):
-    """A wait of a task for an event; without a step key the event cancels the task."""
+    """A wait of a task for an event, or with assignees for an answer; without a step key the event cancels the task."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="waits", db_index=False)
     step_key = models.CharField(max_length=200, blank=True, help_text="Empty: the event cancels the task.")
@@ -99,6 +100,17 @@ class Wait(models.Model):
     )
     resolved_at = time_field()
     resolved_by = optional_key(Event, "resolved")
+    assignees = ArrayField(
+        models.TextField(), null=True, blank=True, help_text="Users and `group:NAME` who may answer; null: events only."
+    )
+    question = models.TextField(blank=True, default="", db_default="")
+    answer_schema: models.JSONField[Any, Any] = models.JSONField(
+        null=True, blank=True, help_text="So that processes without the pipeline's code can show the form."
+    )
+    answer_model = models.TextField(
+        blank=True, default="", db_default="", help_text="As module:Qualname; empty if it cannot be imported."
+    )
+    answered_by = models.TextField(blank=True, default="", db_default="")
 
     class Meta:
         constraints = [
@@ -113,10 +125,25 @@ class Wait(models.Model):
             models.Index(
                 fields=["resolved_by"], name="taskqueue_wait_by_event", condition=Q(resolved_by__isnull=False)
             ),
+            # lists of open questions
+            models.Index(
+                fields=["-id"], name="taskqueue_wait_question", condition=Q(outcome="", assignees__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:
         return self.event
+
+
+class Question(Wait):
+    """A wait with assignees: a question that people answer."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.question or self.event
 
 
 class Skip(models.Model):

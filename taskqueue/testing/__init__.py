@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from taskqueue.testing.answers import answer
     from taskqueue.testing.crashes import CrashReport, NotCrashSafe, assert_crash_safe
     from taskqueue.testing.enqueued import assert_enqueued, assert_not_enqueued
     from taskqueue.testing.fakes import Fake, fake
@@ -27,6 +28,7 @@ __all__ = [
     "RunError",
     "RunFailed",
     "advance",
+    "answer",
     "assert_crash_safe",
     "assert_enqueued",
     "assert_not_enqueued",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 MODULES = {
+    "answers": ("answer",),
     "time_travel": ("advance",),
     "crashes": ("CrashReport", "NotCrashSafe", "assert_crash_safe"),
     "enqueued": ("assert_enqueued", "assert_not_enqueued"),

@@ -32,8 +32,8 @@ def entries(response) -> dict[str, tuple[bool, str]]:
 
 def test_a_superuser_has_every_entry(admin):
     assert list(entries(admin.get(LIST))) == [
-        "Overview", "Tasks", "Failures", "Pipelines", "Workers", "Events", "Schedules", "Rate limits",
-        "Bulk operations", "Alert rules", "Subscriptions", "Tokens", "Audit",
+        "Overview", "Waiting for you", "Tasks", "Failures", "Pipelines", "Workers", "Events", "Schedules",
+        "Rate limits", "Bulk operations", "Alert rules", "Subscriptions", "Tokens", "Audit",
     ]  # fmt: skip
 
 

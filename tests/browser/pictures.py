@@ -20,7 +20,7 @@ from tests.support.browser.workers import in_thread
 
 LEFT_OUT = {
     "failed tasks", "nothing found", "scheduled task", "new token", "missing", "rerun question", "retry question",
-    "limits", "usage", "parallel steps",
+    "limits", "usage", "parallel steps", "questions", "question",
 }  # fmt: skip
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 

@@ -83,8 +83,8 @@ def submit_examples() -> Iterator[tuple[str, Task]]:
     )
     article = f"On waiting {uuid4().hex[:4]}"
     yield (
-        f'Waits ten minutes for your approval: event demo/approved with {{"title": "{article}"}}, on an events page of '
-        "the admin or by POST /api/events",
+        "Waits ten minutes for your approval: a form under “Waiting for you” in the admin, or the event demo/approved "
+        f'with {{"title": "{article}"}}',
         publish.enqueue(PublishRequest(title=article)),
     )
     jammed = PublishRequest(title=f"On paper {uuid4().hex[:4]}", pages=2, printer_jams=True)

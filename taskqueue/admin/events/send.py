@@ -10,13 +10,13 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from taskqueue.admin.shared.form_values import parse_json
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.actions.events import send_event
 from taskqueue.errors import InvalidEvent, KeyReused, NotSerializable, TaskqueueError
+from taskqueue.forms.form_values import parse_json
 from taskqueue.models import Event, Trigger
 
 SEND = "taskqueue.add_event"

@@ -12,7 +12,6 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.pipelines.submit_form import SubmitForm
-from taskqueue.admin.shared.form_values import add_errors
 from taskqueue.admin.shared.links import list_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of, redirect_to_submitted
@@ -22,6 +21,7 @@ from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.actions import submissions
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, NotSerializable, TaskqueueError, UnknownPipeline
+from taskqueue.forms.form_values import add_errors
 from taskqueue.models import Pipeline, Task
 
 

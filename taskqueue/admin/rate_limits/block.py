@@ -14,13 +14,13 @@ from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.rate_limits.remaining import Remaining, remaining_of
 from taskqueue.admin.shared import formats
-from taskqueue.admin.shared.form_values import add_errors, seconds_in
 from taskqueue.admin.shared.links import list_url, page_url
 from taskqueue.admin.shared.pages import name_from_url, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.actions import limits
 from taskqueue.errors import InvalidLimit
+from taskqueue.forms.form_values import add_errors, seconds_in
 from taskqueue.models import RateLimit, RateLimitBucket
 
 CHANGE = "taskqueue.change_ratelimit"

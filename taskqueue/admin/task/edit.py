@@ -13,8 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
 from taskqueue import masks
-from taskqueue.admin.shared import form_secrets, formats
-from taskqueue.admin.shared.form_values import parse_json
+from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
@@ -26,6 +25,8 @@ from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.tasks import control
 from taskqueue.errors import FieldError, InvalidValue, TaskNotFound, TaskqueueError
+from taskqueue.forms import form_secrets
+from taskqueue.forms.form_values import parse_json
 from taskqueue.json_pointers import pointer_to
 from taskqueue.models import Task
 

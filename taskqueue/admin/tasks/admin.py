@@ -29,9 +29,11 @@ from taskqueue.admin.task.page import TaskPage, page_of
 from taskqueue.admin.tasks import bulk, columns, export, filters
 from taskqueue.admin.tasks.changelist import TaskChangeList
 from taskqueue.engine.access import permissions
+from taskqueue.engine.access.answering import may_answer
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Task
+from taskqueue.models import Question, Task
+from taskqueue.states import TaskStatus
 
 
 @admin.register(Task)
@@ -113,10 +115,20 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
                 *bulk_entries_of(page.task, page.now, request),
             ],
             "show_all": show_all,
+            "questions": questions_of(page.task, permissions.CallerPermissions(request.user)),
             **(extra_context or {}),
         }
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         return admin_page(self, request, "task/change_form.html", title, context)
+
+
+def questions_of(task: Task, rights: permissions.CallerPermissions) -> list[tuple[Question, str]]:
+    """The open questions of a waiting task, each with the address of its form if the user may answer it."""
+    if task.status != TaskStatus.WAITING:
+        return []
+    found = Question.objects.filter(task=task, outcome="", assignees__isnull=False)
+    pipeline = task.pipeline_id
+    return [(each, page_url("question", each.pk) if may_answer(each, pipeline, rights) else "") for each in found]
 
 
 def page_context(page: TaskPage, allowed: set[str], links: TaskLinks) -> dict[str, Any]:

@@ -79,6 +79,11 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
     "changeTask": (errors.NotChangeable("The task is failed: it has ended. Rerun it as a new task."),),
     "cancelTask": (errors.NotCancellable("The task is failed; it has ended, so there is nothing to cancel."),),
     "rerunTask": (errors.UnknownPipeline("No pipeline is called 'shop/order'."),),
+    "answerTask": (
+        errors.AlreadyAnswered("The question was answered already by anna at 2026-03-01 09:30:00 UTC."),
+        errors.InvalidAnswer("The answer has 1 error.", [FieldError("/data/approved", "Field required")]),
+    ),
+    "listQuestions": (QUERY,),
     "pausePipeline": (errors.AlreadyPaused("Pipeline 'shop/order' is paused already by dana: audit"), NO_PIPELINE),
     "resumePipeline": (errors.NotPaused("Pipeline 'shop/order' is not paused."), NO_PIPELINE),
     "getPipeline": (NO_PIPELINE,),

@@ -45,6 +45,7 @@ SETTINGS: Final[dict[str, Any]] = {
         {"name": "access", "description": "Tokens, and permissions for single pipelines."},
         {"name": "workers", "description": "The processes that execute tasks."},
         {"name": "events", "description": "Events start tasks and resolve their waits."},
+        {"name": "questions", "description": "People answer them, and tasks continue."},
         {"name": "subscriptions", "description": "Addresses that are called when tasks end."},
         {"name": "metrics", "description": "For Prometheus."},
         {"name": "health", "description": "For supervisors and load balancers; no login needed."},

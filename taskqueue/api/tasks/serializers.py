@@ -151,12 +151,18 @@ class WaitRecord(serializers.Serializer[Any]):
     until = Time(allow_null=True, help_text="When the wait times out.")
     outcome = serializers.CharField(
         allow_blank=True,
-        help_text="`event`, `timeout`, `closed` (another event came first, or the task ended); empty while open.",
+        help_text="`event`, `answer`, `timeout`, `closed` (another event came first, or the task ended); empty while "
+        "open.",
     )
     resolved_by = serializers.UUIDField(
         source="resolved_by_id", allow_null=True, help_text="The event that resolved the wait."
     )
     resolved_at = Time(allow_null=True)
+    question = serializers.CharField(allow_blank=True, help_text="What its assignees are asked.")
+    assignees = serializers.ListField(
+        child=serializers.CharField(), allow_null=True, help_text="Who may answer; null for events only."
+    )
+    answered_by = serializers.CharField(allow_blank=True, help_text="The person who answered, or empty.")
 
 
 class TaskCode(serializers.Serializer[Any]):

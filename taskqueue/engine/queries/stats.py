@@ -343,6 +343,8 @@ class BadgeCounts:
     """Tasks that they execute, by their heartbeats."""
     firing: int = 0
     """Alerts that fire now."""
+    questions: int = 0
+    """Open questions, counted up to one."""
 
 
 def badge_counts() -> BadgeCounts:

@@ -88,6 +88,10 @@ def parameters(awaited: Awaited) -> dict[str, Any]:
         "match": codec.write(dict(awaited.match), what="match"),
         "fields": match_fields(awaited.match),
         "digest": match_digest(awaited.match),
+        "assignees": None if awaited.question is None else list(awaited.question.assignees),
+        "question": "" if awaited.question is None else awaited.question.text,
+        "answer_schema": None if awaited.question is None else awaited.question.schema,
+        "answer_model": "" if awaited.question is None else awaited.question.model,
     }
 
 

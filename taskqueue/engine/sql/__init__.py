@@ -10,7 +10,6 @@ Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the m
 """
 
 from taskqueue.engine.sql.children import *
-from taskqueue.engine.sql.chunks import *
 from taskqueue.engine.sql.claims import *
 from taskqueue.engine.sql.enqueue.bulk import *
 from taskqueue.engine.sql.enqueue.deduplicate import *
@@ -27,10 +26,11 @@ from taskqueue.engine.sql.maintenance import *
 from taskqueue.engine.sql.parallel_slots import *
 from taskqueue.engine.sql.queries.alerts import *
 from taskqueue.engine.sql.queries.explain import *
-from taskqueue.engine.sql.queries.streams import *
 from taskqueue.engine.sql.queries.task_state import *
 from taskqueue.engine.sql.queries.tasks import *
 from taskqueue.engine.sql.queues import *
 from taskqueue.engine.sql.run import fetch as fetch
 from taskqueue.engine.sql.run import instance as instance
+from taskqueue.engine.sql.streams.changes import *
+from taskqueue.engine.sql.streams.chunks import *
 from taskqueue.engine.sql.suspend import *

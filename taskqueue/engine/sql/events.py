@@ -68,12 +68,16 @@ ORDER BY event.id LIMIT 20
 
 # Register that a step waits for an event or, with an empty step key, that the event cancels the task.
 REGISTER_WAIT: Final = """
-INSERT INTO taskqueue_wait (task_id, step_key, position, event, match, fields, digest, until, created_at, outcome)
+INSERT INTO taskqueue_wait (
+    task_id, step_key, position, event, match, fields, digest, until, created_at, outcome,
+    assignees, question, answer_schema, answer_model, answered_by
+)
 VALUES (
     %(task)s::uuid, %(key)s::text, %(position)s::smallint, %(name)s::text, %(match)s::jsonb, %(fields)s::text,
     %(digest)s::text,
     (SELECT until FROM taskqueue_step WHERE task_id = %(task)s::uuid AND key = %(key)s::text),
-    statement_timestamp(), ''
+    statement_timestamp(), '',
+    %(assignees)s::text[], %(question)s::text, %(answer_schema)s::jsonb, %(answer_model)s::text, ''
 )
 ON CONFLICT (task_id, step_key, position) DO NOTHING
 RETURNING id
@@ -185,6 +189,29 @@ SET outcome = CASE WHEN wait.position = %(position)s::int THEN 'event' ELSE 'clo
     resolved_at = statement_timestamp()
 FROM step
 WHERE wait.task_id = step.task_id AND wait.step_key = %(key)s::text AND wait.outcome = ''
+"""
+
+# Give an answer to a step whose wait is open, under the task's lock. No row if the wait has ended, or its time is over.
+RESOLVE_QUESTION: Final = """
+WITH step AS (
+    UPDATE taskqueue_step step
+    SET status = 'succeeded', finished_at = greatest(statement_timestamp(), step.started_at),
+        output = jsonb_build_object(
+            'id', NULL, 'name', wait.event, 'data', %(data)s::jsonb, 'received_at', statement_timestamp()::text,
+            'answered_by', %(by)s::text, 'index', wait.position
+        )
+    FROM taskqueue_wait wait
+    WHERE wait.id = %(wait)s::bigint AND wait.outcome = '' AND wait.assignees IS NOT NULL
+        AND step.task_id = wait.task_id AND step.key = wait.step_key AND step.status = 'waiting'
+        AND (step.until IS NULL OR step.until > statement_timestamp())
+    RETURNING step.task_id, step.key
+)
+UPDATE taskqueue_wait wait
+SET outcome = CASE WHEN wait.id = %(wait)s::bigint THEN 'answer' ELSE 'closed' END,
+    answered_by = CASE WHEN wait.id = %(wait)s::bigint THEN %(by)s::text ELSE '' END,
+    resolved_at = statement_timestamp()
+FROM step WHERE wait.task_id = step.task_id AND wait.step_key = step.key AND wait.outcome = ''
+RETURNING wait.id
 """
 
 # Record that an event has been routed.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from taskqueue.engine import sql
-from taskqueue.engine.sql.queries.streams import CHUNKS_AT_ONCE, LOGS_AT_ONCE
+from taskqueue.engine.sql.streams.changes import CHUNKS_AT_ONCE, LOGS_AT_ONCE
 from taskqueue.engine.streams.position import Position, digest_of
 from taskqueue.errors import TaskNotFound
 from taskqueue.states import ENDED, TaskStatus

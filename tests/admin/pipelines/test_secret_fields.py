@@ -12,8 +12,8 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskqueue import Permanent, TaskEnded, pipeline
-from taskqueue.admin.shared import form_secrets
 from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.forms import form_secrets
 from taskqueue.masks import MASK
 from taskqueue.models import Task
 from taskqueue.testing import work

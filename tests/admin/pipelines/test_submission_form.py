@@ -13,11 +13,11 @@ from pydantic import BaseModel, Field, RootModel
 
 from demo.pipelines import demo_task
 from taskqueue import pipeline
-from taskqueue.admin.pipelines.payload_schema import MISSING
 from taskqueue.admin.pipelines.submit_form import SubmitForm
-from taskqueue.admin.shared.form_values import seconds_in
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
+from taskqueue.forms.form_values import seconds_in
+from taskqueue.forms.payload_schema import MISSING
 from taskqueue.models import Pipeline, Task
 from tests.support.admin_pages import messages_of, page_of, text_of
 from tests.support.users import client_of

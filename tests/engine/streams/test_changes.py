@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskqueue.engine.sql.queries.streams import CHUNKS_AT_ONCE
+from taskqueue.engine.sql.streams.changes import CHUNKS_AT_ONCE
 from taskqueue.engine.streams.changes import Changes, State
 from taskqueue.engine.streams.position import MAX_OPEN_LOGS, Position
 

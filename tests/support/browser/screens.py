@@ -21,7 +21,7 @@ from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import running_version
-from taskqueue.models import BulkOperation, Event, PipelinePermission, Schedule, Task, Worker
+from taskqueue.models import BulkOperation, Event, PipelinePermission, Question, Schedule, Task, Worker
 from taskqueue.states import BulkOperationVerb
 from taskqueue.testing import advance
 from tests.support.browser.workers import in_thread, work
@@ -137,6 +137,8 @@ def screens() -> Iterator[Screen]:
     yield Screen("rerun", f"/admin/taskqueue/task/{failed.pk}/edit/")
     yield Screen("rerun question", f"/admin/taskqueue/task/{failed.pk}/rerun/")
     yield Screen("retry question", f"/admin/taskqueue/task/{failed.pk}/retry/?from_step=simulate-processing")
+    yield Screen("questions", "/admin/taskqueue/question/")
+    yield Screen("question", f"/admin/taskqueue/question/{Question.objects.latest('pk').pk}/change/")
     yield Screen("missing", "/admin/no/such/page/", 404)
     yield Screen("pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/")
     yield Screen("parallel steps", "/admin/taskqueue/pipeline/demo_2Fpublish/change/")

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from taskqueue import masks
-from taskqueue.admin.shared.form_secrets import without_secrets
+from taskqueue.forms.form_secrets import without_secrets
 from taskqueue.json_pointers import pointer_to
 
 LONG_TEXT: Final = 200

@@ -1,0 +1,1 @@
+"""Questions that wait for an answer: list, and the page of one with its form."""

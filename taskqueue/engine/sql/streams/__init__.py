@@ -1,0 +1,1 @@
+"""Streams to callers: what steps write, and what has changed."""
