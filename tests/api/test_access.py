@@ -10,6 +10,7 @@ from django.test import Client
 from taskqueue.api.authentication import RequiredPermissions
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.openapi.pages import SchemaView
+from taskqueue.api.tasks.questions import QuestionListView, TaskAnswerView
 from taskqueue.api.views import NotFoundView
 from taskqueue.urls import urlpatterns
 from tests.support.api import BODY, ENDPOINTS, call, enqueue_order, problem_of
@@ -159,4 +160,5 @@ def test_only_health_checks_need_no_permission():
 
     assert len(views) > 15
     assert unguarded == {LivenessView, ReadinessView, NotFoundView}
-    assert needless == {SchemaView}  # any staff user or token may read it
+    # Any staff user or token may read the schema; questions are for those whom they name, who need no permission.
+    assert needless == {SchemaView, QuestionListView, TaskAnswerView}

@@ -87,6 +87,8 @@ def spans(provider, monkeypatch) -> InMemorySpanExporter:
     exporter = InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(tracing, "TRACER", provider.get_tracer("taskqueue"))
+    # A process can have one provider only, for ever.
+    monkeypatch.setattr(tracing, "is_tracing", lambda: tracing.HAS_OPENTELEMETRY)
     return exporter
 
 

@@ -11,7 +11,7 @@ from taskqueue import current_task, pipeline, step
 from taskqueue.engine import sql
 from taskqueue.engine.streams.changes import values_of
 from taskqueue.engine.streams.position import Position
-from taskqueue.models import Attempt, Chunk, Task, Worker
+from taskqueue.models import Attempt, Chunk, Step, Task, Worker
 from tests.support.database.plans import HISTORY, explain, rows_read, sequential_scans
 from tests.support.endings import finish
 from tests.support.moves import arranging
@@ -43,6 +43,8 @@ def task() -> Task:
         Attempt(task_id=pk, step_key="write", number=1, outcome="failed", error_type="E", lease=1, logs={}, **times)
         for pk in others
     )
+    done: dict[str, Any] = {"key": "write", "name": "write", "status": "succeeded", "input_hash": "", "logs": {}}
+    Step.objects.bulk_create(Step(task_id=pk, **done, **times) for pk in others if pk != other.pk)
     return task
 
 
@@ -55,7 +57,7 @@ def test_a_stream_reads_only_its_tasks_rows(task, has_statistics):
     tree = explain(sql.READ_STREAMS, values_of([(task.pk, Position())] * 3))
 
     assert sequential_scans(tree) == []
-    assert [rows_read(tree, f"taskqueue_{table}") for table in ("chunk", "attempt")] == [3, 0]
+    assert [rows_read(tree, f"taskqueue_{table}") for table in ("chunk", "attempt", "step")] == [3, 0, 3]
 
 
 @pytest.mark.parametrize("has_statistics", [False, True])
