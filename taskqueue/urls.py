@@ -9,6 +9,13 @@ from taskqueue.api.events import EventDetailView, EventListView
 from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
+from taskqueue.api.operators.alert_rules import (
+    AlertRuleDetailView,
+    AlertRuleEndSilenceView,
+    AlertRuleListView,
+    AlertRuleSilenceView,
+    AlertRuleTestView,
+)
 from taskqueue.api.operators.bulk_operations import (
     BulkOperationAbortView,
     BulkOperationDetailView,
@@ -73,6 +80,11 @@ urlpatterns: list[URLPattern] = [
     path("subscriptions/<int:subscription_id>", SubscriptionDetailView.as_view(), name="subscription"),
     path("subscriptions/<int:subscription_id>/rotate", SubscriptionRotateView.as_view(), name="subscription-rotate"),
     path("subscriptions/<int:subscription_id>/test", SubscriptionTestView.as_view(), name="subscription-test"),
+    path("alert-rules", AlertRuleListView.as_view(), name="alert-rules"),
+    path("alert-rules/<int:rule_id>", AlertRuleDetailView.as_view(), name="alert-rule"),
+    path("alert-rules/<int:rule_id>/silence", AlertRuleSilenceView.as_view(), name="alert-rule-silence"),
+    path("alert-rules/<int:rule_id>/end-silence", AlertRuleEndSilenceView.as_view(), name="alert-rule-end-silence"),
+    path("alert-rules/<int:rule_id>/test", AlertRuleTestView.as_view(), name="alert-rule-test"),
     path("bulk-operations", BulkOperationListView.as_view(), name="bulk-operations"),
     path("bulk-operations/preview", BulkOperationPreviewView.as_view(), name="bulk-operation-preview"),
     path("bulk-operations/<id:operation_id>", BulkOperationDetailView.as_view(), name="bulk-operation"),

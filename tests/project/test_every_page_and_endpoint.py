@@ -19,6 +19,7 @@ from taskqueue.engine.actions import tokens
 from taskqueue.engine.events import send
 from taskqueue.ids import uuid7
 from taskqueue.models import (
+    AlertRule,
     BulkOperation,
     ConcurrencyLimit,
     Pipeline,
@@ -42,6 +43,8 @@ BODIES = {
     "createPermission": {"pipeline": "demo/task", "group": "smoke"},
     "blockRateLimit": {"seconds": 1, "reason": "smoke"},
     "changePipeline": {"queue": "smoke"},
+    "createAlertRule": {"name": "smoke", "condition": "connections", "threshold": 90},
+    "silenceAlertRule": {"seconds": 60},
     "createSubscription": {"address": "https://example.com/hook"},
 }
 
@@ -94,6 +97,7 @@ def rows() -> dict[str, Any]:
         "operation_id": BulkOperation.objects.create(**filtered, until=uuid7(), position=uuid7()).pk,
         "worker_id": Worker.objects.create(host="smoke", pid=1).pk,
         "token_id": tokens.issue(user, name="smoke")[0].pk,
+        "rule_id": AlertRule.objects.create(name="smoke rule", condition="connections", threshold=99).pk,
         "permission_id": PipelinePermission.objects.create(pipeline=demo, group=group).pk,
     }
 

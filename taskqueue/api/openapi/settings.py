@@ -47,6 +47,7 @@ SETTINGS: Final[dict[str, Any]] = {
         {"name": "events", "description": "Events start tasks and resolve their waits."},
         {"name": "questions", "description": "People answer them, and tasks continue."},
         {"name": "subscriptions", "description": "Addresses that are called when tasks end."},
+        {"name": "alerts", "description": "Rules about what to tell people, and what fires now."},
         {"name": "metrics", "description": "For Prometheus."},
         {"name": "health", "description": "For supervisors and load balancers; no login needed."},
     ],
