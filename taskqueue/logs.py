@@ -94,7 +94,7 @@ class RequestLog:
 
     The id is the caller's `X-Request-ID`, or a new one. The answer has it, and so have all lines that are logged while
     the request is answered. The request's own line names the tasks that it has created or been given. Never logged:
-    the query, the body, and the token itself.
+    the query, the body, the caller's token, and that of an answer link.
     """
 
     sync_capable = async_capable = True
@@ -146,7 +146,7 @@ def log(request: HttpRequest, response: HttpResponseBase, entry: context.Request
     level = logging.DEBUG if is_probe else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    path, milliseconds = escape_uri_path(request.path), round(duration * 1000, 1)
+    path, milliseconds = path_of(request), round(duration * 1000, 1)
     fields = {
         "method": request.method,
         "path": path,
@@ -166,6 +166,13 @@ def log(request: HttpRequest, response: HttpResponseBase, entry: context.Request
             milliseconds,
             extra={**fields, "tasks": tasks} if tasks else fields,
         )
+
+
+def path_of(request: HttpRequest) -> str:
+    """The path; of an answer link without the token, with which everyone who reads the logs could answer."""
+    match, path = request.resolver_match, request.path
+    token = match.kwargs.get("token") if match is not None else None
+    return escape_uri_path(path.replace(token, "*") if token else path)
 
 
 def error_code(response: HttpResponseBase) -> str:

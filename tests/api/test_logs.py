@@ -183,3 +183,11 @@ def test_a_failed_step_outside_of_a_request_has_no_request_id(handler):
     work()
 
     assert all("request_id" not in line for line in lines(handler, "shop.logged"))
+
+
+def test_the_token_of_an_answer_link_is_not_logged(handler):
+    Api().get("/api/answer/abc:def")
+
+    (line,) = lines(handler)
+    assert (line["path"], line["status"]) == ("/api/answer/*", 404)
+    assert "abc" not in line["message"]
