@@ -29,8 +29,21 @@ class BodySchema(PydanticExtension):  # type: ignore[no-untyped-call]  # its own
     priority = 1
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema = {**self.target.model_json_schema(), "description": self.target.__doc__}
-        return {**for_callers(schema), "title": self.target.__name__}
+        schema = self.target.model_json_schema()
+        plain = without_references(schema, schema.pop("$defs", {}))
+        return {**for_callers({**plain, "description": self.target.__doc__}), "title": self.target.__name__}
+
+
+def without_references(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema with each reference replaced by its definition: below a component, generators find no `$defs`."""
+    if isinstance(schema, list):
+        return [without_references(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **schema}
+        del schema["$ref"]
+    return {name: without_references(each, definitions) for name, each in schema.items()}
 
 
 def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:

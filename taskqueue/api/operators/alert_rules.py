@@ -54,7 +54,7 @@ class AlertRuleChange(Body):
     hold_for_seconds: Seconds = Field(
         default=0, ge=0, le=MAX_SECONDS, description="How long the condition must hold before it fires."
     )
-    repeat_every_seconds: Seconds | None = Field(
+    repeat_every_seconds: Annotated[int | None, BeforeValidator(integral)] = Field(
         default=4 * 3600, ge=0, le=MAX_SECONDS, description="How often to remind while it fires; null for never."
     )
     mail_addresses: Addresses = Field(default_factory=list, description="Who gets a mail.")
