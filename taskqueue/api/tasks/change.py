@@ -51,7 +51,8 @@ class TaskChangeView(ApiView):
         "changeTask",
         "Change a task",
         "Changes the priority, the start and the labels of a task that has not ended: all that the body has, or "
-        "nothing. Answers 409 if the task has ended, or if its start is to change and it has started.",
+        "nothing. What was computed from the labels when the task was enqueued (its concurrency key, the events that "
+        "cancel it) stays. Answers 409 if the task has ended, or if its start is to change and it has started.",
         tag="tasks",
         success=CHANGED,
         body=TaskChange,

@@ -11,13 +11,13 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from taskqueue import Debounce, pipeline
+from taskqueue import CancelOn, Debounce, Limit, pipeline
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
 from taskqueue.engine.tasks.change import change
 from taskqueue.errors import InvalidOptions, NotChangeable, TaskNotFound
 from taskqueue.ids import uuid7
-from taskqueue.models import Task, Worker
+from taskqueue.models import Task, Wait, Worker
 from taskqueue.testing import advance, work
 from tests.support.database.races import wait_for_blocked_session
 from tests.support.pipelines import basic as pipelines
@@ -88,6 +88,21 @@ def test_each_value_changes_by_itself():
     changed = change(task.pk, priority=-5)
 
     assert (changed.labels, changed.priority, changed.status) == ({"b": "2"}, -5, "queued")
+
+
+@pytest.mark.django_db
+def test_what_was_computed_from_the_labels_stays():
+    with own_registry():
+        stop = CancelOn("change/stop", match={"tenant": "{tenant}"})
+
+        @pipeline("change/keyed", concurrency=Limit(2, key="{tenant}"), cancel_on=stop)
+        def keyed() -> None: ...
+
+        task = keyed.using(labels={"tenant": "a"}).enqueue()
+        changed = change(task.pk, labels={"tenant": "b"})
+
+    assert (changed.labels, changed.concurrency_key) == ({"tenant": "b"}, "a")
+    assert Wait.objects.get(task=task.pk).match == {"tenant": "a"}
 
 
 @pytest.mark.django_db
