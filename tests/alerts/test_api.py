@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue.definitions import ALERT
 from taskqueue.models import Alert, AlertRule, Task
 from tests.support.api import Api, problem_of
+from tests.support.database.races import wait_for_blocked_session
 from tests.support.users import client_of
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +101,34 @@ def test_a_change_leaves_the_rest(editor, rule):
     assert LogEntry.objects.get().get_change_message() == "Changed."
 
 
+def test_an_empty_change_has_no_audit_entry(editor, rule):
+    assert editor.patch(f"{LIST}/{rule.pk}", {}).status_code == 200
+
+    assert not LogEntry.objects.exists()
+
+
+def change_in_thread(caller, address):
+    try:
+        return caller.patch(address, {"threshold": 7})
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_change_waits_for_another_one_and_keeps_it(editor, rule, is_deleted):
+    address = f"{LIST}/{rule.pk}"
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            stored = AlertRule.objects.filter(pk=rule.pk)
+            stored.delete() if is_deleted else stored.update(is_enabled=False)
+            answer = pool.submit(change_in_thread, editor, address)
+            wait_for_blocked_session()
+        assert answer.result().status_code == (404 if is_deleted else 200)
+
+    assert list(AlertRule.objects.values_list("threshold", "is_enabled")) == ([] if is_deleted else [(7, False)])
+
+
 def test_a_rule_shows_what_fires(editor, rule):
     times = {"pending_since": Now(), "firing_since": Now()}
     Alert.objects.create(rule=rule, subject="shop/order", value=9, text="Late.", link="task/", **times)
@@ -120,19 +151,72 @@ def test_a_silence_begins_now_and_can_be_ended(editor, rule):
     assert [entry.get_change_message()[:8] for entry in LogEntry.objects.order_by("pk")] == ["Silenced", "Silence "]
 
 
+def test_a_silence_can_end_at_a_time(editor, rule):
+    until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+
+    silenced = editor.post(f"{LIST}/{rule.pk}/silence", {"until": until.isoformat()}).json()
+
+    assert datetime.fromisoformat(silenced["silenced_until"]) == until
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({}, ""),
+        ({"seconds": 60, "until": "2030-01-31T08:00:00Z"}, ""),
+        ({"seconds": 0}, "/seconds"),
+        ({"until": "2020-01-31T08:00:00Z"}, "/until"),
+        ({"until": "8999-01-31T08:00:00Z"}, "/until"),
+        ({"until": "tomorrow"}, "/until"),
+        ({"seconds": 60, "reason": "a" * 301}, "/reason"),
+    ],
+)
+def test_a_silence_that_is_not_valid_is_refused(editor, rule, body, pointer):
+    assert problem_of(editor.post(f"{LIST}/{rule.pk}/silence", body)) == (422, "invalid-body", [pointer])
+    assert AlertRule.objects.get().silenced_until is None
+
+
 def test_a_test_message_is_a_task_for_each_recipient(editor, rule):
     answer = editor.post(f"{LIST}/{rule.pk}/test", {})
 
     assert (answer.status_code, answer.json()) == (202, {"messages": 1})
     assert Task.objects.get().pipeline_id == ALERT
+    assert LogEntry.objects.get().get_change_message() == "Test message sent."
 
 
 def test_a_deleted_rule_is_gone(editor, rule):
     assert editor.delete(f"{LIST}/{rule.pk}").status_code == 204
 
-    for answer in (editor.get(f"{LIST}/{rule.pk}"), editor.delete(f"{LIST}/{rule.pk}")):
+    assert LogEntry.objects.get().is_deletion()
+    for answer in calls_of(editor, rule.pk):
         assert problem_of(answer) == (404, "not-found", [])
     assert editor.get(LIST).json() == {"alert_rules": []}
+
+
+def calls_of(caller, rule_id):
+    """The answers to all calls for one rule."""
+    one = f"{LIST}/{rule_id}"
+    return [
+        caller.get(one),
+        caller.patch(one, {"threshold": 1}),
+        caller.post(f"{one}/silence", {"seconds": 60}),
+        caller.post(f"{one}/end-silence"),
+        caller.post(f"{one}/test"),
+        caller.delete(one),
+    ]
+
+
+def test_each_call_needs_its_permission(rule):
+    def statuses(*permissions):
+        caller = Caller("-".join(permissions), *permissions)
+        answers = [caller.get(LIST), caller.post(LIST, BODY), *calls_of(caller, rule.pk)]
+        return [answer.status_code for answer in answers]
+
+    assert statuses("view_task") == [403] * 8
+    assert statuses("view_alertrule") == [200, 403, 200, 403, 403, 403, 403, 403]
+    assert statuses("add_alertrule") == [403, 201, 403, 403, 403, 403, 403, 403]
+    assert statuses("change_alertrule") == [403, 403, 403, 200, 200, 200, 202, 403]
+    assert statuses("delete_alertrule") == [403, 403, 403, 403, 403, 403, 403, 204]
 
 
 def test_addresses_are_for_callers_who_may_change_the_rule(rule):

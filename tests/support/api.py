@@ -31,6 +31,7 @@ ENDPOINTS = [
     ("GET", "/api/schedules", "view_schedule"),
     ("GET", "/api/workers", "view_worker"),
     ("GET", "/api/subscriptions", "view_subscription"),
+    ("GET", "/api/alert-rules", "view_alertrule"),
     ("GET", "/api/skips", "view_skip"),
     ("GET", "/api/concurrency-limits", "view_concurrencylimit"),
     ("GET", "/api/rate-limits", "view_ratelimit"),

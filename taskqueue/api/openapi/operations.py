@@ -50,6 +50,7 @@ PATH_PARAMETERS: Final = {
     "worker_id": numbered("worker"),
     "token_id": numbered("token"),
     "permission_id": numbered("permission"),
+    "rule_id": numbered("rule"),
     "rate": OpenApiParameter(
         "rate",
         {"type": "string", "minLength": 1},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from pydantic import BeforeValidator, Field
@@ -14,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api.authentication import actor_of, is_exempt
-from taskqueue.api.fields import Text, integral
+from taskqueue.api.fields import Moment, Text, integral
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.problems import Kind, Refusal
@@ -76,9 +77,12 @@ class AlertRuleBody(AlertRuleChange):
 
 
 class SilenceBody(Body):
-    """For how long a rule sends nothing."""
+    """For how long a rule sends nothing: either seconds or a time."""
 
-    seconds: Seconds = Field(ge=1, le=MAX_SECONDS, description="From now on.")
+    seconds: Annotated[int | None, BeforeValidator(integral)] = Field(
+        default=None, ge=1, le=MAX_SECONDS, description="How long, from now on; or give until."
+    )
+    until: Moment | None = Field(default=None, description="A time within the next 365 days; or give seconds.")
     reason: Text = Field(default="", max_length=300, description="Why, for others to read.")
 
 
@@ -204,7 +208,10 @@ class AlertRuleDetailView(ApiView):
         never=(409,),
     )
     def patch(self, request: Request, rule_id: int) -> Response:
-        save(find(rule_id), parse_body(AlertRuleChange, request.data).model_dump(exclude_unset=True), request)
+        values = parse_body(AlertRuleChange, request.data).model_dump(exclude_unset=True)
+        if values:
+            with transaction.atomic():
+                save(find(rule_id, rules().select_for_update(no_key=True)), values, request)
         return record(rule_id, request)
 
     @operation(
@@ -226,7 +233,7 @@ class AlertRuleSilenceView(ApiView):
     @operation(
         "silenceAlertRule",
         "Silence an alert rule",
-        "It is still checked, and sends no messages for some time.",
+        "It is still checked, and sends no messages for some time. It replaces an earlier silence.",
         tag="alerts",
         success={200: (AlertRuleRecord, "The silenced rule.")},
         body=SilenceBody,
@@ -234,8 +241,7 @@ class AlertRuleSilenceView(ApiView):
     )
     def post(self, request: Request, rule_id: int) -> Response:
         body, rule = parse_body(SilenceBody, request.data), find(rule_id)
-        until = rule.seen_at + timedelta(seconds=body.seconds)
-        alerts.silence(rule, until, body.reason, actor=actor_of(request))
+        alerts.silence(rule, end_of(body, rule.seen_at), body.reason, actor=actor_of(request))
         return record(rule_id, request)
 
 
@@ -281,16 +287,35 @@ def rules() -> QuerySet[AlertRule]:
     return AlertRule.objects.annotate(seen_at=Now()).prefetch_related("alerts")
 
 
-def find(rule_id: int) -> Any:
+def find(rule_id: int, among: QuerySet[AlertRule] | None = None) -> Any:
     """A rule by its id, with the database's time.
 
     Raises:
         Refusal: 404.
     """
-    found = rules().filter(pk=rule_id).first()
+    found = (rules() if among is None else among).filter(pk=rule_id).first()
     if found is None:
         raise Refusal(Kind.NOT_FOUND, f"No alert rule has the id {rule_id}.")
     return found
+
+
+def end_of(body: SilenceBody, now: datetime) -> datetime:
+    """When a silence ends.
+
+    Raises:
+        Refusal: 422.
+    """
+    if (body.seconds is None) == (body.until is None):
+        raise invalid("", "Give either seconds or until.")
+    if body.seconds is not None:
+        return now + timedelta(seconds=body.seconds)
+    if body.until is None or not now < body.until <= now + timedelta(seconds=MAX_SECONDS):
+        raise invalid("/until", "Give a time within the next 365 days.")
+    return body.until
+
+
+def invalid(pointer: str, detail: str) -> Refusal:
+    return Refusal(Kind.INVALID_BODY, detail, [FieldError(pointer, detail)])
 
 
 def save(rule: AlertRule, values: dict[str, Any], request: Request) -> None:
