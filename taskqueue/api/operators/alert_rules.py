@@ -38,14 +38,9 @@ Seconds = Annotated[int, BeforeValidator(integral)]
 Addresses = list[Annotated[Text, Field(min_length=1, max_length=2000)]]
 
 
-class AlertRuleChange(Body):
-    """What changes of a rule; the rest stays."""
+class AlertRuleFields(Body):
+    """What a rule can have in addition to its name and to what it checks."""
 
-    name: Text = Field(default="", max_length=100, description="What messages and lists call it.")
-    condition: Text = Field(default="", max_length=40, description=f"What is checked: {', '.join(CONDITIONS)}.")
-    threshold: float = Field(
-        default=0, ge=0, description="From this value on the condition holds; of live workers, below it."
-    )
     subjects: list[Annotated[Text, Field(max_length=SUBJECT_MAX_LENGTH)]] = Field(
         default_factory=list,
         max_length=100,
@@ -68,12 +63,22 @@ class AlertRuleChange(Body):
     is_enabled: bool = Field(default=True, description="Whether it is checked.")
 
 
-class AlertRuleBody(AlertRuleChange):
+class AlertRuleBody(AlertRuleFields):
     """A rule to create."""
 
     name: Text = Field(min_length=1, max_length=100, description="What messages and lists call it.")
     condition: Text = Field(min_length=1, max_length=40, description=f"What is checked: {', '.join(CONDITIONS)}.")
     threshold: float = Field(ge=0, description="From this value on the condition holds; of live workers, below it.")
+
+
+class AlertRuleChange(AlertRuleFields):
+    """What changes of a rule; the rest stays."""
+
+    name: Text = Field(default="", max_length=100, description="What messages and lists call it.")
+    condition: Text = Field(default="", max_length=40, description=f"What is checked: {', '.join(CONDITIONS)}.")
+    threshold: float = Field(
+        default=0, ge=0, description="From this value on the condition holds; of live workers, below it."
+    )
 
 
 class SilenceBody(Body):
