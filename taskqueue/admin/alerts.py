@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin.shared import formats, html, task_actions
 from taskqueue.admin.shared.links import app_url, link, list_url, page_url, view_url
 from taskqueue.admin.shared.models import ChangeableAdmin
-from taskqueue.admin.shared.pages import FORM, POST, admin_page, name_from_url, redirect
+from taskqueue.admin.shared.pages import FORM, POST, admin_page, redirect, row_of_button
 from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions import alerts
 from taskqueue.engine.actions.alerts import FIELDS
@@ -69,16 +69,8 @@ class SilenceForm(forms.Form):
 
 
 def changed_one(request: HttpRequest, object_id: str) -> AlertRule | None:
-    """The rule of a button, with the database's time; None when it is gone.
-
-    Raises:
-        PermissionDenied
-    """
-    if not request.user.has_perm(CHANGE):
-        raise PermissionDenied
-    key = name_from_url(object_id)
-    rules = AlertRule.objects.annotate(seen_at=Now())
-    return rules.filter(pk=int(key)).first() if key.isascii() and key.isdigit() else None
+    """The rule of a button, with the database's time."""
+    return row_of_button(request, object_id, AlertRule.objects.annotate(seen_at=Now()), CHANGE)
 
 
 def gone(own: Any, request: HttpRequest) -> HttpResponse:

@@ -18,7 +18,7 @@ from taskqueue.admin.object_tasks import TasksOfObject
 from taskqueue.admin.shared import formats, html, task_actions
 from taskqueue.admin.shared.links import link, list_url, page_url, view_url
 from taskqueue.admin.shared.models import ChangeableAdmin
-from taskqueue.admin.shared.pages import POST, admin_page, name_from_url, redirect
+from taskqueue.admin.shared.pages import POST, admin_page, redirect, row_of_button
 from taskqueue.engine.actions import subscriptions
 from taskqueue.engine.actions.subscriptions import FIELDS
 from taskqueue.engine.tasks.deliveries import LABEL
@@ -46,15 +46,7 @@ class SubscriptionForm(forms.ModelForm):  # type: ignore[type-arg]  # the class 
 
 
 def changed_one(request: HttpRequest, object_id: str) -> Subscription | None:
-    """The subscription of a button; None when it is gone.
-
-    Raises:
-        PermissionDenied
-    """
-    if not request.user.has_perm(CHANGE):
-        raise PermissionDenied
-    key = name_from_url(object_id)
-    return Subscription.objects.filter(pk=int(key)).first() if key.isascii() and key.isdigit() else None
+    return row_of_button(request, object_id, Subscription.objects.all(), CHANGE)
 
 
 def rotate_view(own: Any, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -13,29 +12,14 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import ALERT
 from taskqueue.models import Alert, AlertRule, Task
-from tests.support.api import Api, problem_of
+from tests.support.api import Caller, problem_of
 from tests.support.database.races import wait_for_blocked_session
-from tests.support.users import client_of
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/api/alert-rules"
 BODY = {"name": "Late", "condition": "oldest-queued", "threshold": 5}
 ALL = ("view_alertrule", "add_alertrule", "change_alertrule", "delete_alertrule")
-
-
-class Caller(Api):
-    """A caller with these permissions."""
-
-    def __init__(self, name: str, *permissions: str) -> None:
-        super().__init__()
-        self.client = client_of(name, *permissions)
-
-    def patch(self, path, body):
-        return self.client.patch(path, json.dumps(body), content_type="application/json")
-
-    def delete(self, path):
-        return self.client.delete(path)
 
 
 @pytest.fixture

@@ -9,21 +9,14 @@ from django.contrib.auth.models import Group, User
 from taskqueue.engine.actions import tokens
 from taskqueue.models import PipelinePermission, Task
 from taskqueue.testing import advance, work
-from tests.support.api import Api, problem_of
+from tests.support.api import Api, Caller, problem_of
 from tests.support.pipelines.refunds import refund
-from tests.support.users import client_of
 
 pytestmark = pytest.mark.django_db
 LIST = "/api/questions"
 
 
-class Caller(Api):
-    """A staff user with these permissions."""
-
-    def __init__(self, name, *permissions):
-        super().__init__(REMOTE_ADDR="192.0.2.1")
-        self.client = client_of(name, *permissions)
-
+class Person(Caller):
     def answer(self, task, data, step="refund/approved"):
         return self.post(f"/api/tasks/{task.pk}/answer", {"step": step, "data": data})
 
@@ -39,7 +32,7 @@ def task():
 
 
 def test_an_assignee_lists_and_answers_a_question(task):
-    anna = Caller("anna")
+    anna = Person("anna")
 
     (question,) = anna.get(LIST).json()["questions"]
     answered = anna.answer(task, {"approved": True})
@@ -62,7 +55,7 @@ def test_an_assignee_lists_and_answers_a_question(task):
 
 
 def test_a_member_of_the_group_may_answer_and_others_may_not(task):
-    member, other = Caller("bob"), Caller("carl", "view_task")
+    member, other = Person("bob"), Person("carl", "view_task")
     User.objects.get(username="bob").groups.add(Group.objects.create(name="finance"))
 
     refused = other.answer(task, {"approved": True})
@@ -74,7 +67,7 @@ def test_a_member_of_the_group_may_answer_and_others_may_not(task):
 
 
 def test_a_user_who_may_retry_the_pipelines_tasks_may_answer(task):
-    granted, denied = Caller("dora", "retry_task"), Caller("emil", "retry_task")
+    granted, denied = Person("dora", "retry_task"), Person("emil", "retry_task")
     PipelinePermission.objects.create(pipeline_id="ask/refund", user=User.objects.get(username="dora"), retry=True)
 
     assert (granted.steps(), denied.steps()) == (["refund/approved"], [])
@@ -103,7 +96,7 @@ def test_a_caller_without_a_login_is_refused(task):
 
 
 def test_refusals_have_stable_codes(task):
-    anna = Caller("anna")
+    anna = Person("anna")
 
     assert problem_of(anna.answer(task, {}, step="other")) == (404, "question-not-found", [])
     assert problem_of(anna.answer(Task(), {})) == (404, "task-not-found", [])
@@ -114,7 +107,7 @@ def test_refusals_have_stable_codes(task):
 
 
 def test_a_question_past_its_timeout_is_neither_listed_nor_answered(task):
-    anna = Caller("anna")
+    anna = Person("anna")
     advance(days=1)
 
     assert anna.steps() == []
@@ -124,7 +117,7 @@ def test_a_question_past_its_timeout_is_neither_listed_nor_answered(task):
 def test_the_list_is_paged(task):
     refund.enqueue(8)
     work()
-    anna = Caller("anna")
+    anna = Person("anna")
 
     first = anna.get(LIST, limit=1).json()
     second = anna.get(LIST, limit=1, cursor=first["next_cursor"]).json()
@@ -134,7 +127,7 @@ def test_the_list_is_paged(task):
 
 
 def test_the_tasks_waits_name_question_and_answer(task):
-    anna = Caller("anna", "view_task")
+    anna = Person("anna", "view_task")
     anna.answer(task, {"approved": True})
 
     (wait,) = anna.get(f"/api/tasks/{task.pk}").json()["waits"]

@@ -13,6 +13,7 @@ from taskqueue.engine.maintenance import rollups
 from taskqueue.models import PipelinePermission, Task
 from taskqueue.testing import advance, work
 from tests.support.pipelines import orders as pipelines
+from tests.support.users import client_of
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
 ENDPOINTS = [
@@ -64,6 +65,14 @@ class Api:
 
     def delete(self, path: str) -> Any:
         return self.client.delete(path)
+
+
+class Caller(Api):
+    """A staff user with these permissions."""
+
+    def __init__(self, name: str, *permissions: str) -> None:
+        super().__init__()
+        self.client = client_of(name, *permissions)
 
 
 def roll_up_ended(*, duration: timedelta) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
@@ -14,9 +12,8 @@ from taskqueue.definitions import DELIVERY, INTERNAL
 from taskqueue.models import Pipeline, PipelinePermission, Subscription, Task
 from taskqueue.testing import work
 from taskqueue.webhooks.signatures import new_secret
-from tests.support.api import Api, problem_of
+from tests.support.api import Caller, problem_of
 from tests.support.receivers import is_signed_with, receiver, status
-from tests.support.users import client_of
 
 pytestmark = pytest.mark.django_db
 
@@ -35,20 +32,6 @@ def fail_if(remainder: int) -> str:
 @pipeline("hooks/api")
 def even(number: int) -> str:
     return fail_if(number % 2)
-
-
-class Caller(Api):
-    """A caller with these permissions."""
-
-    def __init__(self, name: str, *permissions: str) -> None:
-        super().__init__()
-        self.client = client_of(name, *permissions)
-
-    def patch(self, path, body):
-        return self.client.patch(path, json.dumps(body), content_type="application/json")
-
-    def delete(self, path):
-        return self.client.delete(path)
 
 
 @pytest.fixture

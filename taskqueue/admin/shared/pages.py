@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, update_wrapper
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_http_methods
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+Row = TypeVar("Row", bound=Model)
 
 GET: Final = ("GET", "HEAD")
 POST: Final = ("POST",)
@@ -53,6 +60,18 @@ def urls_of(admin: Any, views: Iterable[View]) -> list[URLPattern]:
 def bound(view: Callable[..., HttpResponseBase], admin: Any) -> Any:
     # Django reads attributes of views, such as that of `non_atomic_requests`; a partial object does not take them over.
     return update_wrapper(partial(view, admin), view)
+
+
+def row_of_button(request: HttpRequest, object_id: str, rows: QuerySet[Row], permission: str) -> Row | None:
+    """The row of a button's URL; None when it is gone.
+
+    Raises:
+        PermissionDenied: the user lacks the permission.
+    """
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+    key = name_from_url(object_id)
+    return rows.filter(pk=int(key)).first() if key.isascii() and key.isdigit() else None
 
 
 def name_from_url(object_id: str) -> str:

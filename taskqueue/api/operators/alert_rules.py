@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -18,13 +18,12 @@ from taskqueue.api.authentication import actor_of, is_exempt
 from taskqueue.api.fields import Moment, Text, integral
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
+from taskqueue.api.rows import find_row, invalid_body, invalid_row
 from taskqueue.api.serializers import Time
 from taskqueue.api.views import ApiView
 from taskqueue.engine.actions import alerts
 from taskqueue.engine.alerts.conditions import CONDITIONS
-from taskqueue.errors import FieldError
 from taskqueue.models import AlertRule
 from taskqueue.models.alert import RECIPIENTS, SUBJECT_MAX_LENGTH, lines_of
 
@@ -104,6 +103,15 @@ class AlertRecord(serializers.Serializer[Any]):
     notified_at = Time(allow_null=True, help_text="When a message was last sent.")
 
 
+class Recipients(serializers.ListField):
+    """Null for callers who may not change the rule: with the address of a chat, anyone can write to it."""
+
+    child = serializers.CharField()
+
+    def to_representation(self, lines: Any) -> Any:
+        return lines_of(lines) if self.context["shows_addresses"] else None
+
+
 class AlertRuleRecord(serializers.Serializer[Any]):
     """A rule. Its recipients are shown to callers who may change it."""
 
@@ -114,9 +122,9 @@ class AlertRuleRecord(serializers.Serializer[Any]):
     subjects = serializers.ListField(child=serializers.CharField())
     hold_for_seconds = serializers.SerializerMethodField()
     repeat_every_seconds = serializers.SerializerMethodField()
-    mail_addresses = serializers.SerializerMethodField()
-    slack_addresses = serializers.SerializerMethodField()
-    webhook_addresses = serializers.SerializerMethodField()
+    mail_addresses = Recipients(allow_null=True, read_only=True)
+    slack_addresses = Recipients(allow_null=True, read_only=True)
+    webhook_addresses = Recipients(allow_null=True, read_only=True)
     is_enabled = serializers.BooleanField()
     silenced_until = Time(allow_null=True)
     silenced_by = serializers.CharField(allow_blank=True)
@@ -129,19 +137,6 @@ class AlertRuleRecord(serializers.Serializer[Any]):
 
     def get_repeat_every_seconds(self, rule: AlertRule) -> float | None:
         return None if rule.repeat_every is None else rule.repeat_every.total_seconds()
-
-    def get_mail_addresses(self, rule: AlertRule) -> list[str] | None:
-        return self.addresses(rule, "mail_addresses")
-
-    def get_slack_addresses(self, rule: AlertRule) -> list[str] | None:
-        return self.addresses(rule, "slack_addresses")
-
-    def get_webhook_addresses(self, rule: AlertRule) -> list[str] | None:
-        return self.addresses(rule, "webhook_addresses")
-
-    def addresses(self, rule: AlertRule, name: str) -> list[str] | None:
-        """Null for callers who may not change the rule: with the address of a chat, anyone can write to it."""
-        return lines_of(getattr(rule, name)) if self.context["shows_addresses"] else None
 
 
 class AlertRuleList(serializers.Serializer[Any]):
@@ -298,10 +293,7 @@ def find(rule_id: int, among: QuerySet[AlertRule] | None = None) -> Any:
     Raises:
         Refusal: 404.
     """
-    found = (rules() if among is None else among).filter(pk=rule_id).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No alert rule has the id {rule_id}.")
-    return found
+    return find_row(rules() if among is None else among, rule_id, f"No alert rule has the id {rule_id}.")
 
 
 def end_of(body: SilenceBody, now: datetime) -> datetime:
@@ -311,16 +303,12 @@ def end_of(body: SilenceBody, now: datetime) -> datetime:
         Refusal: 422.
     """
     if (body.seconds is None) == (body.until is None):
-        raise invalid("", "Give either seconds or until.")
+        raise invalid_body("", "Give either seconds or until.")
     if body.seconds is not None:
         return now + timedelta(seconds=body.seconds)
     if body.until is None or not now < body.until <= now + timedelta(seconds=MAX_SECONDS):
-        raise invalid("/until", "Give a time within the next 365 days.")
+        raise invalid_body("/until", "Give a time within the next 365 days.")
     return body.until
-
-
-def invalid(pointer: str, detail: str) -> Refusal:
-    return Refusal(Kind.INVALID_BODY, detail, [FieldError(pointer, detail)])
 
 
 def save(rule: AlertRule, values: dict[str, Any], request: Request) -> None:
@@ -338,12 +326,7 @@ def save(rule: AlertRule, values: dict[str, Any], request: Request) -> None:
     try:
         alerts.save(rule, actor=actor_of(request))
     except ValidationError as error:
-        fields = getattr(error, "error_dict", {"name": [error]})
-        found = [
-            FieldError(f"/{NAMES.get(name, name)}", " ".join(ValidationError(errors).messages))
-            for name, errors in fields.items()
-        ]
-        raise Refusal(Kind.INVALID_BODY, f"The alert rule is not valid: {found[0].detail}", found) from error
+        raise invalid_row(error, "alert rule", {**NAMES, NON_FIELD_ERRORS: "name"}) from error
 
 
 def record(rule_id: int, request: Request, **more: Any) -> Response:

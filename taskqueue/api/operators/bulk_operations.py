@@ -19,8 +19,8 @@ from taskqueue.api.authentication import actor_of, has_permissions, pipeline_per
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.pagination import PageQuery, keyset_page
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
+from taskqueue.api.rows import find_row, invalid_body
 from taskqueue.api.serializers import Paged, Time, choices_of
 from taskqueue.api.tasks.filters import TaskFilters
 from taskqueue.api.tasks.serializers import TaskReference
@@ -29,7 +29,7 @@ from taskqueue.engine.access.permissions import MODEL_PERMISSIONS, VIEW, Action
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import COUNT_LIMIT, SCAN_LIMIT, TaskFilter
-from taskqueue.errors import FieldError, UnfilteredOperation
+from taskqueue.errors import UnfilteredOperation
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
@@ -212,8 +212,7 @@ def start(request: Request, body: BulkOperationRequest, query: TaskFilters) -> B
     if not estimate:
         raise UnfilteredOperation("No task matches.")
     if estimate > bulk_operations.LARGE and not reason:
-        detail = f"An operation on more than {bulk_operations.LARGE:,} tasks needs a reason."
-        raise Refusal(Kind.INVALID_BODY, detail, [FieldError("/reason", detail)])
+        raise invalid_body("/reason", f"An operation on more than {bulk_operations.LARGE:,} tasks needs a reason.")
     text = query.as_query()
     words = ", ".join(f"{name} {value}" for name, value in parse_qsl(text))
     return bulk_operations.plan(
@@ -258,10 +257,7 @@ def refuse_without_account(request: Request) -> None:
 
 
 def find(operation_id: UUID) -> BulkOperation:
-    found = BulkOperation.objects.filter(pk=operation_id).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No bulk operation has the id {operation_id}.")
-    return found
+    return find_row(BulkOperation.objects.all(), operation_id, f"No bulk operation has the id {operation_id}.")
 
 
 def record(request: Request, found: BulkOperation) -> Response:

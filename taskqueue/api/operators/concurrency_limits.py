@@ -15,8 +15,8 @@ from taskqueue.api.authentication import actor_of
 from taskqueue.api.fields import integral
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body
+from taskqueue.api.rows import find_row
 from taskqueue.api.views import ApiView
 from taskqueue.engine.actions import limits
 from taskqueue.engine.queries import tasks
@@ -143,7 +143,4 @@ def find(name: str) -> ConcurrencyLimit:
     Raises:
         Refusal: 404.
     """
-    found = None if "\x00" in name else ConcurrencyLimit.objects.filter(pk=name).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No pipeline with limits is called {name!r}.")
-    return found
+    return find_row(ConcurrencyLimit.objects.all(), name, f"No pipeline with limits is called {name!r}.")

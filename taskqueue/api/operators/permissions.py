@@ -18,11 +18,11 @@ from taskqueue.api.authentication import actor_of
 from taskqueue.api.fields import Text
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
-from taskqueue.api.problems import Kind, Refusal
+from taskqueue.api.problems import Refusal
 from taskqueue.api.requests import Body
+from taskqueue.api.rows import find_row, invalid_body
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access.permissions import Action
-from taskqueue.errors import FieldError
 from taskqueue.models import Pipeline, PipelinePermission
 
 MAX_SHOWN: Final = 1000
@@ -184,8 +184,7 @@ def group_called(name: str) -> Any:
 
 
 def missing(pointer: str, what: str) -> Refusal:
-    detail = f"There is no {what}."
-    return Refusal(Kind.INVALID_BODY, detail, [FieldError(pointer, detail)])
+    return invalid_body(pointer, f"There is no {what}.")
 
 
 def check(permission: PipelinePermission) -> None:
@@ -199,8 +198,7 @@ def check(permission: PipelinePermission) -> None:
     try:
         permission.full_clean()
     except ValidationError as error:
-        detail = " ".join(error.messages)
-        raise Refusal(Kind.INVALID_BODY, detail, [FieldError("", detail)]) from error
+        raise invalid_body("", " ".join(error.messages)) from error
 
 
 def find(permission_id: int) -> PipelinePermission:
@@ -209,7 +207,5 @@ def find(permission_id: int) -> PipelinePermission:
     Raises:
         Refusal: 404.
     """
-    found = PipelinePermission.objects.select_related("user", "group").filter(pk=permission_id).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No permission has the id {permission_id}.")
-    return found
+    rows = PipelinePermission.objects.select_related("user", "group")
+    return find_row(rows, permission_id, f"No permission has the id {permission_id}.")

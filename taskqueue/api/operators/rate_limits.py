@@ -16,8 +16,8 @@ from taskqueue.api.authentication import actor_of
 from taskqueue.api.fields import integral
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body
+from taskqueue.api.rows import find_row
 from taskqueue.api.serializers import Seconds, Time
 from taskqueue.api.views import ApiView
 from taskqueue.engine.actions import limits
@@ -202,7 +202,4 @@ def find(name: str) -> RateLimit:
     Raises:
         Refusal: 404.
     """
-    found = None if "\x00" in name else RateLimit.objects.filter(pk=name).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No rate limit is called {name!r}.")
-    return found
+    return find_row(RateLimit.objects.all(), name, f"No rate limit is called {name!r}.")

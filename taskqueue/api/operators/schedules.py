@@ -13,8 +13,8 @@ from taskqueue.api.authentication import actor_of, pipeline_permissions_of
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.pipelines import ScheduleRecord, refuse_nul
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import NoBody
+from taskqueue.api.rows import find_row
 from taskqueue.api.tasks.submit import CREATED, EXISTING, submitted
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access.permissions import Action
@@ -69,8 +69,6 @@ class ScheduleRunView(ApiView):
     )
     def post(self, request: Request, name: str) -> Response:
         parse_body(NoBody, request.data)
-        schedule = Schedule.objects.filter(pk=refuse_nul(name)).first()
-        if schedule is None:
-            raise Refusal(Kind.NOT_FOUND, f"Pipeline {name!r} has no schedule.")
+        schedule = find_row(Schedule.objects.all(), refuse_nul(name), f"Pipeline {name!r} has no schedule.")
         pipeline_permissions_of(request).require(Action.RUN, name)
         return submitted(request, cron.run_now(schedule, actor=actor_of(request)))

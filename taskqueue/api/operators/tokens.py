@@ -17,12 +17,11 @@ from taskqueue.api.authentication import actor_of, is_exempt
 from taskqueue.api.fields import Text, integral
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
+from taskqueue.api.rows import find_row, invalid_body
 from taskqueue.api.serializers import Time
 from taskqueue.api.views import ApiView
 from taskqueue.engine.actions import tokens
-from taskqueue.errors import FieldError
 from taskqueue.models import Token
 from taskqueue.policies.limits import MAX_RATE_COUNT
 
@@ -144,8 +143,7 @@ def user_of(request: Request, username: str) -> Any:
     users = get_user_model()
     user = users._default_manager.filter(**{users.USERNAME_FIELD: name}, is_active=True).first()
     if user is None:
-        detail = f"There is no active user {name!r}."
-        raise Refusal(Kind.INVALID_BODY, detail, [FieldError("/username", detail)])
+        raise invalid_body("/username", f"There is no active user {name!r}.")
     return user
 
 
@@ -155,7 +153,4 @@ def find(token_id: int) -> Token:
     Raises:
         Refusal: 404.
     """
-    found = Token.objects.select_related("user").filter(pk=token_id).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No token has the id {token_id}.")
-    return found
+    return find_row(Token.objects.select_related("user"), token_id, f"No token has the id {token_id}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import transaction
 from pydantic import Field
 from rest_framework import serializers
@@ -14,13 +14,12 @@ from rest_framework.response import Response
 from taskqueue.api.authentication import actor_of
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
-from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
+from taskqueue.api.rows import find_row, invalid_row
 from taskqueue.api.serializers import Time
 from taskqueue.api.tasks.serializers import SubmittedTask
 from taskqueue.api.views import ApiView
 from taskqueue.engine.actions import subscriptions
-from taskqueue.errors import FieldError
 from taskqueue.models import Subscription
 from taskqueue.models.subscription import all_endings
 from taskqueue.webhooks.addresses import ADDRESS_MAX_LENGTH
@@ -215,10 +214,7 @@ def find(number: int) -> Subscription:
     Raises:
         Refusal: 404.
     """
-    found = Subscription.objects.filter(pk=number).first()
-    if found is None:
-        raise Refusal(Kind.NOT_FOUND, f"No subscription has the id {number}.")
-    return found
+    return find_row(Subscription.objects.all(), number, f"No subscription has the id {number}.")
 
 
 def save(subscription: Subscription, request: Request) -> None:
@@ -230,12 +226,7 @@ def save(subscription: Subscription, request: Request) -> None:
     try:
         subscriptions.save(subscription, actor=actor_of(request))
     except ValidationError as error:
-        fields = getattr(error, "error_dict", {"__all__": [error]})
-        found = [
-            FieldError("/endings" if name == "__all__" else f"/{name}", " ".join(ValidationError(errors).messages))
-            for name, errors in fields.items()
-        ]
-        raise Refusal(Kind.INVALID_BODY, f"The subscription is not valid: {found[0].detail}", found) from error
+        raise invalid_row(error, "subscription", {NON_FIELD_ERRORS: "endings"}) from error
 
 
 def set_enabled(subscription: Subscription, request: Request, *, enabled: bool) -> None:
