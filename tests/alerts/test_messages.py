@@ -11,18 +11,12 @@ from taskqueue.engine.alerts.messages import notify
 from taskqueue.models import Alert, Attempt
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.alerts import evaluate_after, messages, only_rule
-from tests.support.mail import mail_receiver
+from tests.support.mail import mail_receiver, use_mail_server
 from tests.support.receivers import is_signed_with, receiver, status
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 TEXT = "default: No live worker that can claim takes queue default. Since "
-
-
-def use_mail_server(settings, server):
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-    settings.DEFAULT_FROM_EMAIL = "taskqueue@example.com"
 
 
 def test_alerts_are_mailed(settings):

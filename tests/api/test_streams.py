@@ -117,7 +117,8 @@ def test_a_lost_permission_ends_an_open_stream_and_comments_keep_it_alive(monkey
 
     parts = follow(enqueue_order("A"), secret)
 
-    assert (parts[-1], checks) == (": keep-alive\n\n", [True, False])
+    comments = [part for part in parts if part.startswith(":")]  # on a slow machine one comes before the first event
+    assert (comments, checks) == ([": keep-alive\n\n"], [True, False])
 
 
 def test_a_caller_without_the_permission_is_refused():

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from typing import Any
+
+import django
 
 
 @dataclass
@@ -74,3 +77,14 @@ def mail_receiver(*, refusals: int = 0) -> Iterator[MailReceiver]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def use_mail_server(settings: Any, server: MailReceiver) -> None:
+    """Let Django send its mail to the receiver."""
+    backend = "django.core.mail.backends.smtp.EmailBackend"
+    if django.VERSION >= (6, 1):  # which warns of the settings before
+        options = {"host": "127.0.0.1", "port": server.port}
+        settings.MAILERS = {"default": {"BACKEND": backend, "OPTIONS": options}}
+    else:
+        settings.EMAIL_BACKEND, settings.EMAIL_HOST, settings.EMAIL_PORT = backend, "127.0.0.1", server.port
+    settings.DEFAULT_FROM_EMAIL = "taskqueue@example.com"
